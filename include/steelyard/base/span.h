@@ -1,0 +1,68 @@
+// Spans that know their shape: Span2 is [rows, columns], Span3 is [planes, rows, columns], both
+// row-major and not owning.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <type_traits>
+
+#include "steelyard/base/check.h"
+
+namespace steelyard {
+
+template <typename T>
+class Span2 {
+ public:
+  Span2() = default;
+  Span2(T* data, size_t num_rows, size_t num_cols)
+      : data_(data), num_rows_(num_rows), num_cols_(num_cols) {}
+  Span2(std::span<T> flat, size_t num_rows, size_t num_cols)
+      : Span2(flat.data(), num_rows, num_cols) {
+    STEELYARD_CHECK_EQ(flat.size(), num_rows * num_cols);
+  }
+  template <typename U>
+  requires std::is_convertible_v<U (*)[], T (*)[]> Span2(const Span2<U>& other)
+      : Span2(other.data(), other.num_rows(), other.num_cols()) {}  // NOLINT
+
+  T* data() const { return data_; }
+  size_t num_rows() const { return num_rows_; }
+  size_t num_cols() const { return num_cols_; }
+  size_t size() const { return num_rows_ * num_cols_; }
+  std::span<T> flat() const { return {data_, size()}; }
+  std::span<T> row(size_t i) const { return {data_ + i * num_cols_, num_cols_}; }
+  T& operator()(size_t i, size_t j) const { return data_[i * num_cols_ + j]; }
+
+ private:
+  T* data_ = nullptr;
+  size_t num_rows_ = 0;
+  size_t num_cols_ = 0;
+};
+
+template <typename T>
+class Span3 {
+ public:
+  Span3() = default;
+  Span3(T* data, size_t num_planes, size_t num_rows, size_t num_cols)
+      : data_(data), num_planes_(num_planes), num_rows_(num_rows), num_cols_(num_cols) {}
+
+  T* data() const { return data_; }
+  size_t num_planes() const { return num_planes_; }
+  size_t num_rows() const { return num_rows_; }
+  size_t num_cols() const { return num_cols_; }
+  size_t size() const { return num_planes_ * num_rows_ * num_cols_; }
+  std::span<T> flat() const { return {data_, size()}; }
+  Span2<T> plane(size_t i) const {
+    return {data_ + i * num_rows_ * num_cols_, num_rows_, num_cols_};
+  }
+  T& operator()(size_t i, size_t j, size_t k) const {
+    return data_[(i * num_rows_ + j) * num_cols_ + k];
+  }
+
+ private:
+  T* data_ = nullptr;
+  size_t num_planes_ = 0;
+  size_t num_rows_ = 0;
+  size_t num_cols_ = 0;
+};
+
+}  // namespace steelyard

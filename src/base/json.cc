@@ -1,0 +1,171 @@
+#include "base/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/file.h"
+
+namespace steelyard {
+namespace {
+
+constexpr int kMaxNesting = 64;
+constexpr size_t kMaxReasonBytes = 240;
+
+// "source: line L, column C: reason" for the byte at `offset`; columns count bytes from 1.
+Status ErrorAt(std::string_view source, std::string_view text, size_t offset,
+               std::string_view reason) {
+  const std::string_view before = text.substr(0, std::min(offset, text.size()));
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t last_newline = before.rfind('\n');
+  const size_t column =
+      last_newline == std::string_view::npos ? before.size() + 1 : before.size() - last_newline;
+  return InvalidArgument(fmt::format("{}: line {}, column {}: {}", source, line, column, reason));
+}
+
+// The length of the UTF-8 sequence at the start of `text`, 0 when there is none (table 3-7 of the
+// Unicode standard).
+size_t Utf8Length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) {
+    return 1;
+  }
+  const size_t length = first >= 0xC2 && first <= 0xDF   ? 2
+                        : first >= 0xE0 && first <= 0xEF ? 3
+                        : first >= 0xF0 && first <= 0xF4 ? 4
+                                                         : 0;
+  if (length == 0 || text.size() < length) {
+    return 0;
+  }
+  // No overlong form, no surrogate, nothing above U+10FFFF: all three show in the second byte.
+  const unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  if (byte(1) < low || byte(1) > high) {
+    return 0;
+  }
+  for (size_t i = 2; i < length; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xBF) {
+      return 0;
+    }
+  }
+  return length;
+}
+
+Status CheckUtf8(std::string_view text, std::string_view source) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text.substr(i));
+    if (length == 0) {
+      return ErrorAt(source, text, i, "the text is not UTF-8");
+    }
+    i += length;
+  }
+  return Status::Ok();
+}
+
+// Before parsing, because a deep value is costly to make and walked recursively by whoever reads
+// it.
+Status CheckNesting(std::string_view text, std::string_view source) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        in_string = false;
+      }
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxNesting) {
+        return ErrorAt(source, text, i, fmt::format("nested deeper than {} levels", kMaxNesting));
+      }
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return Status::Ok();
+}
+
+// nlohmann writes "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
+// ..."; the place is ours to write, and the text that it quotes may hold half of a character or be
+// as long as the file.
+std::string ReasonOf(std::string_view what) {
+  constexpr std::string_view kColumn = ", column ";
+  if (const size_t at = what.find("] "); at != std::string_view::npos) {
+    what.remove_prefix(at + 2);
+  }
+  if (const size_t at = what.find(kColumn);
+      what.starts_with("parse error at ") && at != what.npos) {
+    if (const size_t colon = what.find(": ", at); colon != std::string_view::npos) {
+      what.remove_prefix(colon + 2);
+    }
+  }
+  std::string reason(what);
+  if (reason.size() > kMaxReasonBytes) {
+    constexpr size_t kHalf = kMaxReasonBytes / 2;
+    reason = reason.substr(0, kHalf) + " ... " + reason.substr(reason.size() - kHalf);
+  }
+  for (char& c : reason) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte >= 0x7F) {
+      c = '?';
+    }
+  }
+  return reason;
+}
+
+// Reads along without building anything, to learn where parsing fails: a number out of range
+// carries no place otherwise.
+class ErrorFinder : public nlohmann::json_sax<Json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
+    offset_ = position > 0 ? position - 1 : 0;  // counted from 1
+    reason_ = ReasonOf(error.what());
+    return false;
+  }
+
+  size_t offset() const { return offset_; }
+  const std::string& reason() const { return reason_; }
+
+ private:
+  size_t offset_ = 0;
+  std::string reason_ = "not JSON";
+};
+
+}  // namespace
+
+Result<Json> ParseJson(std::string_view text, std::string_view source) {
+  STEELYARD_RETURN_IF_ERROR(CheckUtf8(text, source));
+  STEELYARD_RETURN_IF_ERROR(CheckNesting(text, source));
+  Json value = Json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) {
+    ErrorFinder finder;
+    Json::sax_parse(text, &finder);
+    return ErrorAt(source, text, finder.offset(), finder.reason());
+  }
+  return value;
+}
+
+Result<Json> ReadJsonFile(const std::filesystem::path& path) {
+  STEELYARD_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseJson(text, path.string());
+}
+
+}  // namespace steelyard
