@@ -1,0 +1,60 @@
+// What every policy does around its own search: checks its input, reads a layer's bins, and turns a
+// new slot_to_expert into a Plan with its reports and its digest.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/score.h"
+#include "steelyard/base/span.h"
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+
+/// Fails with kInvalidArgument, naming what disagrees, unless there is a placement and a window,
+/// all windows have one shape, that shape fits the placement, and the options are in range.
+Status CheckPlanInput(const PlanInput& input);
+
+/// kCancelled when the flag is there and set.
+Status CheckNotCancelled(const PlanContext& context);
+
+/// Tokens of one layer, bin by bin with phases summed in order, into `bins` [num_bins,
+/// num_experts].
+void ReadLayerBins(const LoadWindow& window, int layer_idx, Span2<double> bins);
+
+/// What a policy says of a layer; figures are added by PlanBuilder.
+struct LayerDecision {
+  LayerVerdict verdict = LayerVerdict::kKeptByPolicy;
+  bool from_scratch = false;
+};
+
+/// Memory for the report of plans of one shape. One object per policy.
+class PlanBuilder {
+ public:
+  /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
+  void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
+
+  /// Takes over `placement`, which has the shape of the one in force. `decisions` is [num_layers];
+  /// imbalances are on the last window of `input`; the digest covers `state` as it is now, so call
+  /// this last. Fails with kCancelled when context.cancel was set.
+  Result<Plan> Build(const PlanInput& input, Placement placement,
+                     std::span<const LayerDecision> decisions, const PolicyState& state,
+                     const PlanContext& context);
+
+ private:
+  struct Worker {
+    ScoreWorkspace score;
+    std::vector<double> bins;  // [num_bins, num_experts]
+    std::vector<double> sum;   // [num_experts]
+  };
+
+  void Report(const PlanInput& input, int layer_idx, Plan& plan, Worker& worker) const;
+
+  std::vector<Worker> workers_;  // [num_workers]
+};
+
+/// kChanged for each layer whose slots differ, kKeptByPolicy for the others, [num_layers].
+std::vector<LayerDecision> DecisionsByComparison(const Placement& before, const Placement& after);
+
+}  // namespace steelyard

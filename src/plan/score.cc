@@ -1,0 +1,125 @@
+#include "plan/score.h"
+
+#include <algorithm>
+
+#include "steelyard/base/check.h"
+
+namespace steelyard {
+namespace {
+
+/// A total order, so that which entry is on top does not depend on how the heap is laid out.
+bool Lighter(const CopyLoad& a, const CopyLoad& b) {
+  if (a.load_per_copy != b.load_per_copy) {
+    return a.load_per_copy < b.load_per_copy;
+  }
+  return a.expert > b.expert;
+}
+
+double Sum(std::span<const double> loads) {
+  double sum = 0.0;
+  for (double load : loads) {
+    sum += load;
+  }
+  return sum;
+}
+
+void FillHeap(std::span<const double> expert_loads, std::vector<CopyLoad>& heap) {
+  heap.clear();
+  for (size_t e = 0; e < expert_loads.size(); ++e) {
+    heap.push_back({expert_loads[e], static_cast<int32_t>(e), 1});
+  }
+  std::make_heap(heap.begin(), heap.end(), Lighter);
+}
+
+/// One more copy for the expert on top, which has `load` in all.
+void GrantToTop(std::vector<CopyLoad>& heap, double load) {
+  std::pop_heap(heap.begin(), heap.end(), Lighter);
+  CopyLoad& granted = heap.back();
+  ++granted.copies;
+  granted.load_per_copy = load / granted.copies;
+  std::push_heap(heap.begin(), heap.end(), Lighter);
+}
+
+void CheckCounts(size_t num_experts, int num_ranks, int num_slots) {
+  STEELYARD_CHECK_LE(num_experts, static_cast<size_t>(num_slots));
+  STEELYARD_CHECK_LE(static_cast<size_t>(num_slots), num_experts * num_ranks);
+}
+
+}  // namespace
+
+void ScoreWorkspace::Reserve(int num_experts) {
+  heap.reserve(num_experts);
+  copies.reserve(num_experts);
+}
+
+double Apportion(std::span<const double> expert_loads, int num_ranks, int num_slots,
+                 std::span<int32_t> copies, ScoreWorkspace& workspace) {
+  CheckCounts(expert_loads.size(), num_ranks, num_slots);
+  STEELYARD_CHECK_EQ(copies.size(), expert_loads.size());
+  std::vector<CopyLoad>& heap = workspace.heap;
+  FillHeap(expert_loads, heap);
+  std::fill(copies.begin(), copies.end(), 1);
+  double capped = 0.0;  // the largest load per copy among experts that are on every rank
+  for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
+    while (heap.front().copies == num_ranks) {
+      capped = std::max(capped, heap.front().load_per_copy);
+      std::pop_heap(heap.begin(), heap.end(), Lighter);
+      heap.pop_back();
+    }
+    const int32_t expert = heap.front().expert;
+    GrantToTop(heap, expert_loads[expert]);
+    ++copies[expert];
+  }
+  return heap.empty() ? capped : std::max(capped, heap.front().load_per_copy);
+}
+
+double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_slots,
+                  ScoreWorkspace& workspace) {
+  CheckCounts(expert_loads.size(), num_ranks, num_slots);
+  const double mean = Sum(expert_loads) / num_ranks;
+  if (mean <= 0.0) {
+    return 1.0;
+  }
+  // As Apportion(), but ended as soon as the answer is known: tau is no more than the mean, or
+  // cannot fall any further.
+  std::vector<CopyLoad>& heap = workspace.heap;
+  FillHeap(expert_loads, heap);
+  for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
+    if (heap.front().load_per_copy <= mean || heap.front().copies == num_ranks) {
+      break;
+    }
+    GrantToTop(heap, expert_loads[heap.front().expert]);
+  }
+  return std::max(mean, heap.front().load_per_copy) / mean;
+}
+
+double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
+                 std::span<const double> shares, const Topology& topology,
+                 std::span<const double> bin_weights, ScoreWorkspace& workspace) {
+  std::vector<int32_t>& copies = workspace.copies;
+  copies.assign(bins.num_cols(), 0);
+  for (int32_t expert : slot_to_expert) {
+    ++copies[expert];
+  }
+  double sum_max = 0.0;
+  double sum_mean = 0.0;
+  for (size_t t = 0; t < bins.num_rows(); ++t) {
+    const std::span<const double> loads = bins.row(t);
+    double largest = 0.0;
+    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+      const int begin = topology.first_slot_of_rank(rank);
+      double rank_load = 0.0;
+      for (int slot = begin; slot < begin + topology.slots_per_rank(); ++slot) {
+        const int32_t expert = slot_to_expert[slot];
+        rank_load += shares.empty() ? loads[expert] / copies[expert] : loads[expert] * shares[slot];
+      }
+      largest = std::max(largest, rank_load);
+    }
+    const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
+    sum_max += weight * largest;
+    sum_mean += weight * (Sum(loads) / topology.num_ranks());
+  }
+  return sum_mean > 0.0 ? std::max(1.0, sum_max / sum_mean) : 1.0;
+}
+
+}  // namespace steelyard

@@ -1,0 +1,56 @@
+// The arithmetic that every policy and every report shares: the bound below which no placement
+// gets, and the objective.
+//
+// Pure functions of their arguments; a ScoreWorkspace only saves allocation. One workspace per
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "steelyard/base/span.h"
+#include "steelyard/placement/topology.h"
+
+namespace steelyard {
+
+/// Load per copy of an expert, ordered so that the heaviest comes first and ties go to the lowest
+/// expert.
+struct CopyLoad {
+  double load_per_copy;
+  int32_t expert;
+  int32_t copies;
+};
+
+/// Scratch memory. Grows on first use; nothing allocates after Reserve() for shapes up to that
+/// size.
+struct ScoreWorkspace {
+  void Reserve(int num_experts);
+
+  std::vector<CopyLoad> heap;   // [num_experts]
+  std::vector<int32_t> copies;  // [num_experts]
+};
+
+/// Gives every expert one copy and then each further slot to the expert with the largest load per
+/// copy (ties to the lowest expert) that has fewer than `num_ranks` copies. No other counts have a
+/// smaller largest load per copy; that load is the result (DESIGN section 6 calls it tau). `copies`
+/// [num_experts] receives the counts, which sum to `num_slots`. Requires: num_experts <= num_slots
+/// <= num_experts * num_ranks.
+double Apportion(std::span<const double> expert_loads, int num_ranks, int num_slots,
+                 std::span<int32_t> copies, ScoreWorkspace& workspace);
+
+/// max(m, tau) / m with m the mean rank load: no placement of `num_slots` slots, and no even split,
+/// has a smaller imbalance on these loads. 1 when there is no load. Requires: num_experts <=
+/// num_slots <= num_experts * num_ranks.
+double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_slots,
+                  ScoreWorkspace& workspace);
+
+/// Objective 5 of DESIGN section 6 for one layer: over the bins, the weighted sum of the largest
+/// rank load by the weighted sum of the mean rank load. At least 1; exactly 1 when there is no
+/// load. `bins` is [num_bins, num_experts], `slot_to_expert` [num_slots]; `shares` [num_slots], or
+/// empty for an even split; `bin_weights` [num_bins], or empty where bins weigh alike.
+double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
+                 std::span<const double> shares, const Topology& topology,
+                 std::span<const double> bin_weights, ScoreWorkspace& workspace);
+
+}  // namespace steelyard
