@@ -48,6 +48,9 @@ class RoutingTable {
   int32_t Pick(int expert, uint32_t token_idx, uint32_t offset) const;
 
  private:
+  void SplitEvenly(int expert);
+  void SplitByShares(int expert);
+
   std::vector<int32_t> first_;  // [num_experts + 1] into the arrays below
   std::vector<int32_t> slots_;  // [num_slots]
   std::vector<double> shares_;  // [num_slots]
