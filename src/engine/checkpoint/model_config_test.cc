@@ -224,6 +224,8 @@ TEST(ModelConfig, RefusesWhatIsMissingOrOfTheWrongTypeOrSize) {
        "num_experts: must be an integer from 0 to 65536, but is true"},
       {kQwen, {{"num_experts", "absent"}}, "num_experts: is missing"},
       {v3, {{"n_routed_experts", "absent"}}, "n_routed_experts: is missing"},
+      {v3, {{"n_group", "absent"}}, "n_group: is missing"},
+      {v3, {{"norm_topk_prob", "absent"}}, "norm_topk_prob: is missing"},
       {kQwen,
        {{"decoder_sparse_step", 0}},
        "decoder_sparse_step: must be an integer from 1 to 4096, but is 0"},
