@@ -20,9 +20,11 @@ class Span2 {
       : Span2(flat.data(), num_rows, num_cols) {
     STEELYARD_CHECK_EQ(flat.size(), num_rows * num_cols);
   }
+  /// A Span2<T> converts to a Span2<const T>.
   template <typename U>
+  // NOLINTNEXTLINE(google-explicit-constructor)
   requires std::is_convertible_v<U (*)[], T (*)[]> Span2(const Span2<U>& other)
-      : Span2(other.data(), other.num_rows(), other.num_cols()) {}  // NOLINT
+      : Span2(other.data(), other.num_rows(), other.num_cols()) {}
 
   T* data() const { return data_; }
   size_t num_rows() const { return num_rows_; }

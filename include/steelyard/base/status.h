@@ -70,10 +70,11 @@ namespace internal {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor): return value;
-  Result(Status status)
-      : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): return status;
+  // Both convert, so that a function can `return value;` and `return status;`.
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {
     if (status_.ok()) {
       internal::DieBecauseNotOk(Internal("a Result was made from an ok Status without a value"));
     }
