@@ -42,6 +42,7 @@ class Deadline {
 
   bool Expired() const { return clock_->Now() >= at_; }
   TimePoint at() const { return at_; }
+  const Clock& clock() const { return *clock_; }
   /// Never negative.
   Duration Remaining() const {
     const Duration left = at_ - clock_->Now();
