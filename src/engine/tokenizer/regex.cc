@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "engine/tokenizer/regex_dialect.h"
 #include "steelyard/base/check.h"
 
 namespace steelyard {
@@ -62,15 +63,18 @@ Result<Regex> Regex::Compile(std::string_view pattern, Kind kind) {
     return InvalidArgument(fmt::format("a pattern of {} bytes is longer than the {} allowed",
                                        pattern.size(), kMaxPatternBytes));
   }
-  // Without \C no match can end inside a character.
-  const uint32_t options = kind == Kind::kLiteral ? PCRE2_UTF | PCRE2_LITERAL
-                                                  : PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
+  std::string translated(pattern);
+  if (kind == Kind::kPattern) {
+    STEELYARD_ASSIGN_OR_RETURN(translated, ToPcre2Pattern(pattern));
+  }
+  const uint32_t options =
+      kind == Kind::kLiteral ? PCRE2_UTF | PCRE2_LITERAL : PCRE2_UTF | PCRE2_UCP;
   int error = 0;
   size_t place = 0;
   pcre2_code* code =
-      pcre2_compile(AsPcre(pattern), pattern.size(), options, &error, &place, nullptr);
+      pcre2_compile(AsPcre(translated), translated.size(), options, &error, &place, nullptr);
   if (code == nullptr) {
-    return InvalidArgument(fmt::format("bad pattern at its byte {}: {}", place, ErrorText(error)));
+    return InvalidArgument(fmt::format("bad pattern: {}", ErrorText(error)));
   }
   Regex regex(code);
   // A speed-up only: where it is not possible, pcre2_match() interprets.
@@ -92,9 +96,6 @@ Result<std::vector<TextRange>> Regex::FindAll(std::string_view text, RegexScratc
     }
     const size_t* ends = pcre2_get_ovector_pointer(scratch->data_.get());
     const TextRange range{ends[0], ends[1]};
-    if (range.begin < from || range.end < range.begin) {  // \K can do this
-      return InvalidArgument("a pattern gives matches that run backwards");
-    }
     if (range.begin == range.end && !matches.empty() && matches.back().end == range.begin) {
       from += from < text.size() ? CharacterBytes(static_cast<unsigned char>(text[from])) : 1;
       continue;

@@ -47,8 +47,8 @@ class Regex {
  public:
   enum class Kind { kPattern, kLiteral };
 
-  /// Fails with kInvalidArgument saying what is wrong with the pattern and where. Requires:
-  /// `pattern` is UTF-8.
+  /// `pattern` is in Oniguruma's dialect (regex_dialect.h). Fails with kInvalidArgument saying what
+  /// is wrong with it. Requires: `pattern` is UTF-8.
   static Result<Regex> Compile(std::string_view pattern, Kind kind = Kind::kPattern);
 
   /// All matches in `text`, from left to right, without overlap; one that is empty is left out
