@@ -14,7 +14,9 @@
 
 namespace steelyard {
 
-/// Where a sequence starts; points are fractions of 2^32.
+/// Where a sequence starts; points are fractions of 2^32. Starts of successive ranks, and of
+/// successive steps, are low-discrepancy sequences themselves, so that one token a rank is enough
+/// to realise shares over all ranks.
 uint32_t ReplicaOffset(int rank, uint64_t step, int expert);
 
 class RoutingTable {
@@ -54,8 +56,8 @@ class RoutingTable {
   std::vector<int32_t> first_;  // [num_experts + 1] into the arrays below
   std::vector<int32_t> slots_;  // [num_slots]
   std::vector<double> shares_;  // [num_slots]
-  std::vector<uint32_t> upto_;  // [num_slots] running sum of shares within an expert, in units of
-                                // 2^-32; the last is 2^32-1
+  // Where the points of each slot end: the running sum of an expert's shares, times 2^32.
+  std::vector<uint64_t> upto_;  // [num_slots]
 };
 
 }  // namespace steelyard
