@@ -20,7 +20,7 @@ namespace steelyard {
 struct MoverOptions {
   // Changes speed only.
   size_t slice_bytes = 256 * 1024;
-  int staging_buffers = 1;  // spare buffers per pool
+  int staging_buffers = 1;  // spare buffers per pool; 0 where nothing will ever move
   int verify_every = 1;     // hash every n-th bundle, counted per cycle; 1 is every one
 };
 

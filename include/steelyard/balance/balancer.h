@@ -87,8 +87,11 @@ struct BalancerMetrics {
 /// What a host hands over. Everything must outlive the balancer.
 struct BalancerHost {
   Communicator* comm = nullptr;
-  ExpertStore* store = nullptr;  // may be null in modes kOff and kStatic
+  ExpertStore* store = nullptr;
   const Clock* clock = &Clock::System();
+  /// Makes a policy for a worker: called at start, and again where a worker had to be given up. May
+  /// be empty in modes kOff and kStatic.
+  std::function<Result<std::unique_ptr<Policy>>()> make_policy;
   /// Called in EndStep() or Finish(), on this rank's thread, with the group's loads [bins, phases,
   /// layers, experts] of each complete window in order, and at the end with the complete bins of
   /// the last, incomplete one. May be empty.
@@ -97,12 +100,10 @@ struct BalancerHost {
 
 class Balancer {
  public:
-  /// `policy` may be null in modes kOff and kStatic; the balancer's worker owns it from then on.
   /// Fails with kInvalidArgument when options, placement, communicator and store disagree.
   static Result<std::unique_ptr<Balancer>> Create(const BalancerOptions& options,
                                                   const BalancerHost& host,
-                                                  const Placement& initial,
-                                                  std::unique_ptr<Policy> policy);
+                                                  const Placement& initial);
   virtual ~Balancer() = default;
 
   virtual void BeginStep() = 0;
@@ -110,6 +111,7 @@ class Balancer {
   virtual LayerTables tables(int layer) const = 0;
   /// Adds `counts` [slots_per_rank], the tokens that each slot of this rank received in this step.
   virtual void Record(int layer, Phase phase, std::span<const uint32_t> counts) = 0;
+  /// Copies a little of what is on its way. Requires: this step had a token exchange before.
   virtual void Pump() = 0;
   /// Fails only when a peer is lost (kDeadlineExceeded or what the communicator says), naming rank,
   /// step and vote; the run cannot go on then.
