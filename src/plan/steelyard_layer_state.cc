@@ -1,0 +1,240 @@
+#include "plan/steelyard_layer_state.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace steelyard {
+namespace {
+
+bool Heavier(const HeldExpert& a, const HeldExpert& b) {
+  return a.load != b.load ? a.load > b.load : a.expert < b.expert;
+}
+
+}  // namespace
+
+void LayerState::Prepare(const LayerShape& shape) {
+  shape_ = shape;
+  const size_t num_experts = shape.num_experts;
+  const size_t num_ranks = shape.num_ranks;
+  words_per_expert_ = (shape.num_ranks + 63) / 64;
+  expert_bins_.assign(num_experts * shape.num_bins, 0.0);
+  copy_bins_.assign(num_experts * shape.num_bins, 0.0);
+  expert_load_.assign(num_experts, 0.0);
+  copy_load_.assign(num_experts, {});
+  copies_.assign(num_experts, 0);
+  holders_.assign(num_experts * words_per_expert_, 0);
+  base_.assign(num_experts * words_per_expert_, 0);
+  held_.assign(shape.num_slots(), {});
+  rank_moves_.assign(num_ranks, 0);
+  rank_load_.assign(num_ranks, 0.0);
+  rank_bins_.assign(num_ranks * shape.num_bins, 0.0);
+  ranks_by_heat_.assign(num_ranks, 0);
+  place_by_heat_.assign(num_ranks, 0);
+  mark_.assign(num_experts, -1);
+}
+
+bool LayerState::SetLoads(Span2<const double> bins) {
+  double total = 0.0;
+  std::fill(expert_load_.begin(), expert_load_.end(), 0.0);
+  for (size_t t = 0; t < bins.num_rows(); ++t) {
+    const std::span<const double> row = bins.row(t);
+    for (size_t e = 0; e < row.size(); ++e) {
+      expert_load_[e] += row[e];
+      total += row[e];
+    }
+  }
+  if (!(total > 0.0)) {
+    return false;
+  }
+  const double scale = kMeanLoad * shape_.num_ranks / total;
+  for (double& load : expert_load_) {
+    load = Whole(load * scale);
+  }
+  if (has_bins()) {
+    for (size_t t = 0; t < bins.num_rows(); ++t) {
+      const std::span<const double> row = bins.row(t);
+      for (size_t e = 0; e < row.size(); ++e) {
+        expert_bins_[BinOffset(static_cast<int>(e)) + t] = Whole(row[e] * scale);
+      }
+    }
+  }
+  return true;
+}
+
+void LayerState::Assign(std::span<const int32_t> slot_to_expert) {
+  std::fill(copies_.begin(), copies_.end(), 0);
+  std::fill(holders_.begin(), holders_.end(), 0);
+  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
+    const int32_t expert = slot_to_expert[slot];
+    ++copies_[expert];
+    FlipHolder(slot / shape_.slots_per_rank, expert);
+  }
+  for (int expert = 0; expert < shape_.num_experts; ++expert) {
+    ComputeCopyLoads(expert);
+  }
+  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
+    const int32_t expert = slot_to_expert[slot];
+    held_[slot] = {copy_load_[expert].now, expert, copies_[expert]};
+  }
+  std::fill(rank_bins_.begin(), rank_bins_.end(), 0.0);
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    const auto begin = held_.begin() + static_cast<ptrdiff_t>(rank) * shape_.slots_per_rank;
+    const auto end = begin + shape_.slots_per_rank;
+    std::sort(begin, end, Heavier);
+    double load = 0.0;
+    for (auto entry = begin; entry != end; ++entry) {
+      load += entry->load;
+      for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
+        rank_bins_[BinOffset(rank) + t] += copy_bins_[BinOffset(entry->expert) + t];
+      }
+    }
+    rank_load_[rank] = load;
+  }
+  std::iota(ranks_by_heat_.begin(), ranks_by_heat_.end(), 0);
+  std::sort(ranks_by_heat_.begin(), ranks_by_heat_.end(), [this](int32_t a, int32_t b) {
+    return rank_load_[a] != rank_load_[b] ? rank_load_[a] > rank_load_[b] : a < b;
+  });
+  for (int i = 0; i < shape_.num_ranks; ++i) {
+    place_by_heat_[ranks_by_heat_[i]] = i;
+  }
+  SetBase();
+}
+
+void LayerState::SetBase() {
+  std::copy(holders_.begin(), holders_.end(), base_.begin());
+  std::fill(rank_moves_.begin(), rank_moves_.end(), 0);
+  moves_ = 0;
+}
+
+void LayerState::ComputeCopyLoads(int expert) {
+  const int copies = copies_[expert];
+  const double load = expert_load_[expert];
+  copy_load_[expert] = {.now = Whole(load / copies),
+                        .more = Whole(load / (copies + 1)),
+                        .less = copies > 1 ? Whole(load / (copies - 1)) : load};
+  for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
+    copy_bins_[BinOffset(expert) + t] = Whole(expert_bins_[BinOffset(expert) + t] / copies);
+  }
+}
+
+void LayerState::Apply(const Step& step) {
+  Exchange(step.rank_a, step.expert_a, step.expert_b);
+  if (step.is_swap()) {
+    Exchange(step.rank_b, step.expert_b, step.expert_a);
+  } else {
+    SetCopies(step.expert_a, copies_[step.expert_a] - 1);
+    SetCopies(step.expert_b, copies_[step.expert_b] + 1);
+  }
+}
+
+void LayerState::Undo(const Step& step) {
+  Apply({.rank_a = step.rank_a,
+         .expert_a = step.expert_b,
+         .rank_b = step.rank_b,
+         .expert_b = step.expert_a});
+}
+
+void LayerState::Exchange(int rank, int out_expert, int in_expert) {
+  FlipHolder(rank, out_expert);
+  FlipHolder(rank, in_expert);
+  const int moves = MovesOf(rank, out_expert, in_expert);
+  moves_ += moves;
+  rank_moves_[rank] += moves;
+  const double in_load = copy_load_[in_expert].now;
+  SetHeld(rank, out_expert, {in_load, in_expert, copies_[in_expert]});
+  AddToRank(rank, in_load - copy_load_[out_expert].now);
+  for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
+    rank_bins_[BinOffset(rank) + t] +=
+        copy_bins_[BinOffset(in_expert) + t] - copy_bins_[BinOffset(out_expert) + t];
+  }
+}
+
+void LayerState::SetCopies(int expert, int copies) {
+  const double old_load = copy_load_[expert].now;
+  for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
+    const double delta =
+        Whole(expert_bins_[BinOffset(expert) + t] / copies) - copy_bins_[BinOffset(expert) + t];
+    ForEachHolder(expert, [&](int rank) { rank_bins_[BinOffset(rank) + t] += delta; });
+  }
+  copies_[expert] = copies;
+  ComputeCopyLoads(expert);
+  const double load = copy_load_[expert].now;
+  ForEachHolder(expert, [&](int rank) {
+    SetHeld(rank, expert, {load, expert, copies});
+    AddToRank(rank, load - old_load);
+  });
+}
+
+void LayerState::AddToRank(int rank, double delta) {
+  const double load = rank_load_[rank] += delta;
+  int place = place_by_heat_[rank];
+  const auto shift_to = [&](int from) {
+    const int32_t other = ranks_by_heat_[from];
+    ranks_by_heat_[place] = other;
+    place_by_heat_[other] = place;
+    place = from;
+  };
+  if (delta > 0.0) {
+    while (place > 0) {
+      const int32_t other = ranks_by_heat_[place - 1];
+      if (rank_load_[other] > load || (rank_load_[other] == load && other < rank)) break;
+      shift_to(place - 1);
+    }
+  } else {
+    while (place + 1 < shape_.num_ranks) {
+      const int32_t other = ranks_by_heat_[place + 1];
+      if (rank_load_[other] < load || (rank_load_[other] == load && other > rank)) break;
+      shift_to(place + 1);
+    }
+  }
+  ranks_by_heat_[place] = rank;
+  place_by_heat_[rank] = place;
+}
+
+void LayerState::SetHeld(int rank, int old_expert, HeldExpert entry) {
+  HeldExpert* held = held_.data() + static_cast<size_t>(rank) * shape_.slots_per_rank;
+  int i = 0;
+  while (held[i].expert != old_expert) ++i;
+  for (; i > 0 && Heavier(entry, held[i - 1]); --i) held[i] = held[i - 1];
+  for (; i + 1 < shape_.slots_per_rank && Heavier(held[i + 1], entry); ++i) held[i] = held[i + 1];
+  held[i] = entry;
+}
+
+double LayerState::Objective() const {
+  if (!has_bins()) {
+    return max_rank_load();
+  }
+  double sum = 0.0;
+  for (int t = 0; t < shape_.num_bins; ++t) {
+    double largest = 0.0;
+    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+      largest = std::max(largest, rank_bins_[BinOffset(rank) + t]);
+    }
+    sum += largest;
+  }
+  return sum;
+}
+
+void LayerState::WriteSlots(std::span<const int32_t> current, std::span<int32_t> slot_to_expert) {
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    const int begin = rank * shape_.slots_per_rank;
+    const int end = begin + shape_.slots_per_rank;
+    // mark_[e] == rank: this rank already has a slot for e.
+    for (int slot = begin; slot < end; ++slot) {
+      const int32_t expert = current[slot];
+      const bool stays = Holds(rank, expert) && mark_[expert] != rank;
+      slot_to_expert[slot] = stays ? expert : -1;
+      if (stays) mark_[expert] = rank;
+    }
+    int free_slot = begin;
+    for (const HeldExpert& entry : held(rank)) {
+      if (std::exchange(mark_[entry.expert], rank) == rank) continue;
+      while (slot_to_expert[free_slot] >= 0) ++free_slot;
+      slot_to_expert[free_slot] = entry.expert;
+    }
+  }
+  std::fill(mark_.begin(), mark_.end(), -1);
+}
+
+}  // namespace steelyard

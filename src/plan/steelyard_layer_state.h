@@ -1,0 +1,175 @@
+// One layer while the `steelyard` policy searches it: which ranks hold which experts, and what that
+// makes every rank carry.
+//
+// Loads are whole numbers kept in doubles (a mean rank load is 2^32), so sums are exact in any
+// order: a change that is undone restores every bit, and the state depends only on which rank holds
+// what, never on how the search got there. One object per worker; not for use by two threads at
+// once. After Prepare() nothing allocates.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "steelyard/base/span.h"
+
+namespace steelyard {
+
+struct LayerShape {
+  int num_experts = 0;
+  int num_ranks = 0;
+  int slots_per_rank = 0;
+  int num_bins = 1;
+
+  int num_slots() const { return num_ranks * slots_per_rank; }
+  friend bool operator==(const LayerShape&, const LayerShape&) = default;
+};
+
+struct HeldExpert {
+  double load;  // of this copy
+  int32_t expert;
+  int32_t copies;
+};
+
+/// One change: `rank_a` gives up `expert_a` for `expert_b`; in a swap `rank_b` does the opposite,
+/// in a replacement (rank_b < 0) another copy of `expert_a` stays elsewhere.
+struct Step {
+  int32_t rank_a = -1;
+  int32_t expert_a = -1;
+  int32_t rank_b = -1;
+  int32_t expert_b = -1;
+
+  bool is_swap() const { return rank_b >= 0; }
+};
+
+class LayerState {
+ public:
+  /// The mean rank load of a layer, summed over its bins: the unit of every load here.
+  static constexpr double kMeanLoad = 4294967296.0;
+
+  void Prepare(const LayerShape& shape);
+  const LayerShape& shape() const { return shape_; }
+
+  /// Takes the tokens of every expert, `bins` [num_bins, num_experts], bins already multiplied by
+  /// their weights. False, and nothing set, where there is no load at all.
+  bool SetLoads(Span2<const double> bins);
+
+  /// Takes a placement of the layer, [num_slots], and makes it the base that moves are counted
+  /// from. Requires: SetLoads() before; every expert has a slot, no rank holds one twice.
+  void Assign(std::span<const int32_t> slot_to_expert);
+
+  /// Counts moves from what is held now.
+  void SetBase();
+
+  void Apply(const Step& step);
+  void Undo(const Step& step);
+
+  /// Load of an expert over all bins, and of one of its copies now, with one copy more and with one
+  /// less.
+  std::span<const double> expert_loads() const { return expert_load_; }
+  double copy_load(int expert) const { return copy_load_[expert].now; }
+  double copy_load_with_one_more(int expert) const { return copy_load_[expert].more; }
+  double copy_load_with_one_less(int expert) const { return copy_load_[expert].less; }
+  int copies(int expert) const { return copies_[expert]; }
+
+  bool Holds(int rank, int expert) const { return HasBit(holders_, rank, expert); }
+  bool HeldInBase(int rank, int expert) const { return HasBit(base_, rank, expert); }
+  /// (expert, rank) pairs that the base lacks, and those of one rank.
+  int moves() const { return moves_; }
+  int moves(int rank) const { return rank_moves_[rank]; }
+
+  /// What giving up one expert for another on a rank adds to moves().
+  int MovesOf(int rank, int out_expert, int in_expert) const {
+    return (HeldInBase(rank, in_expert) ? 0 : 1) - (HeldInBase(rank, out_expert) ? 0 : 1);
+  }
+
+  /// What a rank holds, the heaviest copy first, ties to the lowest expert, [slots_per_rank].
+  std::span<const HeldExpert> held(int rank) const {
+    return {held_.data() + static_cast<size_t>(rank) * shape_.slots_per_rank,
+            static_cast<size_t>(shape_.slots_per_rank)};
+  }
+
+  double rank_load(int rank) const { return rank_load_[rank]; }
+  /// The i-th hottest rank, ties to the lowest rank.
+  int rank_by_heat(int i) const { return ranks_by_heat_[i]; }
+  double max_rank_load() const { return rank_load_[ranks_by_heat_[0]]; }
+
+  /// The same bin by bin: of a copy of an expert, and of a rank, [num_bins]. Only kept where there
+  /// are several bins.
+  const double* copy_bins(int expert) const { return copy_bins_.data() + BinOffset(expert); }
+  const double* rank_bins(int rank) const { return rank_bins_.data() + BinOffset(rank); }
+  /// Load of an expert, all its copies together, [num_bins].
+  const double* expert_bins(int expert) const { return expert_bins_.data() + BinOffset(expert); }
+
+  /// Objective 5 of DESIGN section 6, in units of load: the largest rank load of each bin, summed
+  /// over the bins.
+  double Objective() const;
+
+  /// The nearest whole number. Requires: |value| < 2^51.
+  static double Whole(double value) {
+    constexpr double kShift =
+        6755399441055744.0;  // 1.5 x 2^52: a sum with it has no bits below one
+    return (value + kShift) - kShift;
+  }
+
+  /// Calls visit(rank) for every rank that holds `expert`, ascending.
+  template <typename Visit>
+  void ForEachHolder(int expert, Visit visit) const {
+    const uint64_t* words = holders_.data() + static_cast<size_t>(expert) * words_per_expert_;
+    for (int i = 0; i < words_per_expert_; ++i) {
+      for (uint64_t word = words[i]; word != 0; word &= word - 1) {
+        visit(64 * i + std::countr_zero(word));
+      }
+    }
+  }
+
+  /// Writes what is held, [num_slots]: an expert that `current` has on the same rank keeps its
+  /// slot, the others fill the free slots in ascending order.
+  void WriteSlots(std::span<const int32_t> current, std::span<int32_t> slot_to_expert);
+
+ private:
+  struct CopyLoads {
+    double now;
+    double more;
+    double less;
+  };
+
+  bool has_bins() const { return shape_.num_bins > 1; }
+  size_t BinOffset(int row) const { return static_cast<size_t>(row) * shape_.num_bins; }
+  bool HasBit(const std::vector<uint64_t>& bits, int rank, int expert) const {
+    return (bits[static_cast<size_t>(expert) * words_per_expert_ + (rank >> 6)] >> (rank & 63) &
+            1) != 0;
+  }
+  void FlipHolder(int rank, int expert) {
+    holders_[static_cast<size_t>(expert) * words_per_expert_ + (rank >> 6)] ^= uint64_t{1}
+                                                                               << (rank & 63);
+  }
+
+  void ComputeCopyLoads(int expert);
+  void SetCopies(int expert, int copies);
+  void Exchange(int rank, int out_expert, int in_expert);
+  void AddToRank(int rank, double delta);
+  void SetHeld(int rank, int old_expert, HeldExpert entry);
+
+  LayerShape shape_;
+  int words_per_expert_ = 1;
+  int moves_ = 0;
+  std::vector<double> expert_bins_;     // [num_experts, num_bins]
+  std::vector<double> copy_bins_;       // [num_experts, num_bins]
+  std::vector<double> expert_load_;     // [num_experts]
+  std::vector<CopyLoads> copy_load_;    // [num_experts]
+  std::vector<int32_t> copies_;         // [num_experts]
+  std::vector<uint64_t> holders_;       // [num_experts, words_per_expert] a bit per rank
+  std::vector<uint64_t> base_;          // the same for the base
+  std::vector<HeldExpert> held_;        // [num_ranks, slots_per_rank]
+  std::vector<int32_t> rank_moves_;     // [num_ranks]
+  std::vector<double> rank_load_;       // [num_ranks]
+  std::vector<double> rank_bins_;       // [num_ranks, num_bins]
+  std::vector<int32_t> ranks_by_heat_;  // [num_ranks]
+  std::vector<int32_t> place_by_heat_;  // [num_ranks] the inverse
+  std::vector<int32_t> mark_;           // [num_experts]
+};
+
+}  // namespace steelyard
