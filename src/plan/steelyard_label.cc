@@ -1,0 +1,167 @@
+#include "plan/steelyard_label.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace steelyard {
+namespace {
+
+constexpr int kMaxRanksForBest = 64;
+constexpr int32_t kFar = std::numeric_limits<int32_t>::max();
+
+}  // namespace
+
+void RankLabeller::Prepare(const LayerShape& shape) {
+  shape_ = shape;
+  const size_t num_ranks = shape.num_ranks;
+  const size_t num_slots = shape.num_slots();
+  first_holder_.assign(shape.num_experts + 1, 0);
+  holders_.assign(num_slots, 0);
+  shared_.assign(num_ranks, 0);
+  old_rank_of_.assign(num_ranks, -1);
+  new_rank_of_.assign(num_ranks, -1);
+  renamed_.assign(num_slots, 0);
+  if (shape.num_ranks > kMaxRanksForBest) {
+    // The contiguous layout, the one that is labelled against, has at most this many copies of an
+    // expert.
+    const size_t most_copies = (num_slots + shape.num_experts - 1) / shape.num_experts;
+    overlaps_.reserve(num_slots * most_copies);
+    return;
+  }
+  overlaps_.reserve(num_ranks * num_ranks);
+  gain_.assign(num_ranks * num_ranks, 0);
+  row_price_.assign(num_ranks, 0);
+  column_price_.assign(num_ranks + 1, 0);
+  row_of_.assign(num_ranks + 1, -1);
+  distance_.assign(num_ranks + 1, 0);
+  came_from_.assign(num_ranks + 1, -1);
+  reached_.assign(num_ranks + 1, 0);
+}
+
+void RankLabeller::Label(std::span<const int32_t> current, std::span<int32_t> slot_to_expert) {
+  CollectOverlaps(current, slot_to_expert);
+  if (shape_.num_ranks > kMaxRanksForBest) {
+    AssignGreedily();
+  } else {
+    AssignBest();
+  }
+  const int slots_per_rank = shape_.slots_per_rank;
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    std::copy_n(slot_to_expert.begin() + rank * slots_per_rank, slots_per_rank,
+                renamed_.begin() + old_rank_of_[rank] * slots_per_rank);
+  }
+  std::copy(renamed_.begin(), renamed_.end(), slot_to_expert.begin());
+}
+
+void RankLabeller::CollectOverlaps(std::span<const int32_t> current,
+                                   std::span<const int32_t> slot_to_expert) {
+  // Slots sorted by expert: count, sum up, fill from the back.
+  std::fill(first_holder_.begin(), first_holder_.end(), 0);
+  for (const int32_t expert : current) ++first_holder_[expert];
+  for (int expert = 1; expert <= shape_.num_experts; ++expert) {
+    first_holder_[expert] += first_holder_[expert - 1];
+  }
+  for (int slot = shape_.num_slots() - 1; slot >= 0; --slot) {
+    holders_[--first_holder_[current[slot]]] = slot / shape_.slots_per_rank;
+  }
+  overlaps_.clear();
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    const size_t first = overlaps_.size();
+    const std::span<const int32_t> experts =
+        slot_to_expert.subspan(rank * shape_.slots_per_rank, shape_.slots_per_rank);
+    for (const int32_t expert : experts) {
+      for (int i = first_holder_[expert]; i < first_holder_[expert + 1]; ++i) {
+        if (shared_[holders_[i]]++ == 0) overlaps_.push_back({0, rank, holders_[i]});
+      }
+    }
+    for (size_t i = first; i < overlaps_.size(); ++i) {
+      overlaps_[i].size = std::exchange(shared_[overlaps_[i].old_rank], 0);
+    }
+  }
+}
+
+void RankLabeller::AssignGreedily() {
+  std::sort(overlaps_.begin(), overlaps_.end(), [](const Overlap& a, const Overlap& b) {
+    if (a.size != b.size) return a.size > b.size;
+    return a.new_rank != b.new_rank ? a.new_rank < b.new_rank : a.old_rank < b.old_rank;
+  });
+  std::fill(old_rank_of_.begin(), old_rank_of_.end(), -1);
+  std::fill(new_rank_of_.begin(), new_rank_of_.end(), -1);
+  for (const Overlap& overlap : overlaps_) {
+    if (old_rank_of_[overlap.new_rank] >= 0 || new_rank_of_[overlap.old_rank] >= 0) continue;
+    old_rank_of_[overlap.new_rank] = overlap.old_rank;
+    new_rank_of_[overlap.old_rank] = overlap.new_rank;
+  }
+  int free_rank = 0;
+  for (int32_t& old_rank : old_rank_of_) {
+    if (old_rank >= 0) continue;
+    while (new_rank_of_[free_rank] >= 0) ++free_rank;
+    old_rank = free_rank++;
+  }
+}
+
+// The Hungarian method: rows come one by one; each takes the cheapest path to a free column, where
+// a pair costs its price minus its gain, and prices are moved so that no pair in use costs more
+// than another. Cost num_ranks^3.
+void RankLabeller::AssignBest() {
+  std::fill(gain_.begin(), gain_.end(), 0);
+  for (const Overlap& overlap : overlaps_) {
+    gain_[overlap.new_rank * shape_.num_ranks + overlap.old_rank] = overlap.size;
+  }
+  std::fill(row_price_.begin(), row_price_.end(), 0);
+  std::fill(column_price_.begin(), column_price_.end(), 0);
+  std::fill(row_of_.begin(), row_of_.end(), -1);
+  const int root = shape_.num_ranks;
+  for (int row = 0; row < shape_.num_ranks; ++row) {
+    int column = ReachFreeColumn(row);
+    while (column != root) {
+      const int before = came_from_[column];
+      row_of_[column] = row_of_[before];
+      column = before;
+    }
+  }
+  for (int column = 0; column < shape_.num_ranks; ++column) {
+    old_rank_of_[row_of_[column]] = column;
+  }
+}
+
+int RankLabeller::ReachFreeColumn(int row) {
+  const int num_ranks = shape_.num_ranks;
+  const int root = num_ranks;
+  std::fill(distance_.begin(), distance_.end(), kFar);
+  std::fill(reached_.begin(), reached_.end(), 0);
+  row_of_[root] = row;
+  int column = root;
+  do {
+    reached_[column] = 1;
+    const int from_row = row_of_[column];
+    const int32_t* gain = gain_.data() + static_cast<size_t>(from_row) * num_ranks;
+    int32_t step = kFar;
+    int nearest = -1;
+    for (int c = 0; c < num_ranks; ++c) {
+      if (reached_[c] != 0) continue;
+      const int32_t cost = -gain[c] - row_price_[from_row] - column_price_[c];
+      if (cost < distance_[c]) {
+        distance_[c] = cost;
+        came_from_[c] = column;
+      }
+      if (distance_[c] < step) {
+        step = distance_[c];
+        nearest = c;
+      }
+    }
+    for (int c = 0; c <= num_ranks; ++c) {
+      if (reached_[c] != 0) {
+        row_price_[row_of_[c]] += step;
+        column_price_[c] -= step;
+      } else if (c < num_ranks) {
+        distance_[c] -= step;
+      }
+    }
+    column = nearest;
+  } while (row_of_[column] >= 0);
+  return column;
+}
+
+}  // namespace steelyard
