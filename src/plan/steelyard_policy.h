@@ -1,0 +1,13 @@
+// The project's own policy (DESIGN section 6): keeps what is near its lower bound, repairs the rest
+// by the moves that pay for themselves, and plans a contiguous layer from nothing. Splits evenly.
+#pragma once
+
+#include <memory>
+
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+
+std::unique_ptr<Policy> MakeSteelyardPolicy();
+
+}  // namespace steelyard
