@@ -80,6 +80,10 @@ Status CheckPlanInput(const PlanInput& input) {
   if (shape.num_bins < 1 || shape.num_phases < 1) {
     return InvalidArgument("a window of " + ShapeText(shape) + " has no loads");
   }
+  if (current.topology().slots_per_rank() > current.num_experts()) {
+    return InvalidArgument(fmt::format("{} slots on a rank are more than {} experts",
+                                       current.topology().slots_per_rank(), current.num_experts()));
+  }
   return input.options.Validate();
 }
 

@@ -41,7 +41,7 @@ struct PlanInput {
   const Placement* current = nullptr;  // in force; gives topology, layers and experts
   std::span<const LoadWindow>
       history;  // oldest first; the last one has just ended; at least one, all of one shape
-  PlanOptions options;
+  PlanOptions options = {};
 };
 
 /// What a policy keeps from plan to plan. Explicit, and part of a plan's digest.

@@ -1,0 +1,106 @@
+// The reference's own outputs, slot by slot and copy by copy.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "plan/deepseek_layer.h"
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+namespace {
+
+struct GoldenFile {
+  const char* name;
+  int num_cases;
+};
+
+void PrintTo(const GoldenFile& file, std::ostream* out) { *out << file.name; }
+
+class DeepseekGolden : public testing::TestWithParam<GoldenFile> {
+ protected:
+  void SetUp() override {
+    const std::filesystem::path path =
+        std::filesystem::path(STEELYARD_SOURCE_DIR) / "tests/data/golden" / GetParam().name;
+    Result<Json> json = ReadJsonFile(path);
+    ASSERT_TRUE(json.ok()) << json.status().ToString();
+    cases_ = (*json)["cases"];
+    ASSERT_EQ(static_cast<int>(cases_.size()), GetParam().num_cases);
+  }
+
+  static Topology TopologyOf(const Json& golden) {
+    const int num_ranks = golden["num_gpus"];
+    const int num_slots = golden["num_replicas"];
+    return Topology::Create(num_ranks, num_slots / num_ranks, golden["num_nodes"]).value();
+  }
+
+  Json cases_;
+};
+
+TEST_P(DeepseekGolden, PlansAreTheReferences) {
+  std::unique_ptr<Policy> policy = MakePolicy("deepseek").value();
+  for (const Json& golden : cases_) {
+    SCOPED_TRACE(golden["name"].get<std::string>());
+    const int num_layers = golden["num_layers"];
+    const int num_experts = golden["num_experts"];
+    std::vector<double> counts;
+    for (const Json& layer : golden["weight"]) {
+      for (const Json& tokens : layer) {
+        counts.push_back(tokens);
+      }
+    }
+    const LoadWindow window =
+        LoadWindow::Create({1, 1, num_layers, num_experts}, std::move(counts)).value();
+    const Placement current =
+        Placement::Contiguous(TopologyOf(golden), num_layers, num_experts).value();
+    PlanInput input{.current = &current, .history = {&window, 1}};
+    input.options.num_groups = golden["num_groups"];
+    PolicyState state;
+    const Result<Plan> plan = policy->MakePlan(input, state, {});
+    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+      const std::span<const int32_t> row = plan->placement.slot_to_expert(layer_idx);
+      ASSERT_EQ(std::vector<int32_t>(row.begin(), row.end()),
+                golden["phy2log"][layer_idx].get<std::vector<int32_t>>())
+          << "layer " << layer_idx;
+    }
+    EXPECT_EQ(plan->duplicates, golden["duplicates"].get<int>());
+  }
+}
+
+TEST_P(DeepseekGolden, CopiesAreNumberedAsTheReferenceDoes) {
+  DeepseekLayer layer;
+  for (const Json& golden : cases_) {
+    SCOPED_TRACE(golden["name"].get<std::string>());
+    const Topology topology = TopologyOf(golden);
+    for (size_t layer_idx = 0; layer_idx < golden["weight"].size(); ++layer_idx) {
+      const auto weight = golden["weight"][layer_idx].get<std::vector<float>>();
+      std::vector<int32_t> slot_to_expert(topology.num_slots());
+      std::vector<int32_t> slot_to_copy(topology.num_slots());
+      layer.Place(weight, golden["num_groups"], topology, slot_to_expert, slot_to_copy);
+      const auto counts = golden["logcnt"][layer_idx].get<std::vector<int32_t>>();
+      std::vector<std::vector<int32_t>> slots_of(weight.size());
+      for (size_t expert = 0; expert < weight.size(); ++expert) {
+        slots_of[expert].resize(counts[expert], -1);
+      }
+      for (int slot = 0; slot < topology.num_slots(); ++slot) {
+        slots_of[slot_to_expert[slot]].at(slot_to_copy[slot]) = slot;
+      }
+      ASSERT_EQ(slots_of, golden["log2phy"][layer_idx].get<std::vector<std::vector<int32_t>>>())
+          << "layer " << layer_idx;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files, DeepseekGolden,
+    testing::Values(GoldenFile{"deepseek_readme.json", 1}, GoldenFile{"deepseek_small.json", 16},
+                    GoldenFile{"deepseek_medium.json", 19}, GoldenFile{"deepseek_large.json", 15},
+                    GoldenFile{"deepseek_recorded.json", 8},
+                    GoldenFile{"deepseek_rounding.json", 6}),
+    [](const auto& test) { return std::filesystem::path(test.param.name).stem().string(); });
+
+}  // namespace
+}  // namespace steelyard
