@@ -1,0 +1,139 @@
+#include "plan/random_policy.h"
+
+#include <numeric>
+
+#include "plan/plan_builder.h"
+#include "plan/random_source.h"
+
+namespace steelyard {
+namespace {
+
+/// Deals one layer. Copies are dealt expert by expert from a shuffled deck that holds each rank
+/// once; an empty deck is shuffled anew. All ranks thus fill up alike, and an expert, which never
+/// has more copies than there are ranks, meets a rank twice only where its copies span two decks;
+/// there the second deck is cut so that ranks which have it come later.
+class Dealer {
+ public:
+  void Deal(const Topology& topology, RandomSource random, std::span<int32_t> slot_to_expert,
+            int num_experts) {
+    ChooseCopies(topology, random, num_experts);
+    order_.resize(num_experts);
+    std::iota(order_.begin(), order_.end(), 0);
+    random.Shuffle(std::span<int32_t>(order_));
+    deck_.resize(topology.num_ranks());
+    std::iota(deck_.begin(), deck_.end(), 0);
+    used_.assign(topology.num_ranks(), 0);
+    last_expert_.assign(topology.num_ranks(), -1);
+
+    size_t next = deck_.size();
+    for (int32_t expert : order_) {
+      for (int32_t copy = 0; copy < copies_[expert]; ++copy) {
+        if (next == deck_.size()) {
+          random.Shuffle(std::span<int32_t>(deck_));
+          next = 0;
+        }
+        BringForwardRankWithout(expert, next);
+        const int32_t rank = deck_[next++];
+        slot_to_expert[topology.first_slot_of_rank(rank) + used_[rank]++] = expert;
+        last_expert_[rank] = expert;
+      }
+    }
+    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+      random.Shuffle(slot_to_expert.subspan(topology.first_slot_of_rank(rank),
+                                            static_cast<size_t>(topology.slots_per_rank())));
+    }
+  }
+
+ private:
+  /// One copy of each expert, and every further slot to one drawn among those that are not on all
+  /// ranks yet.
+  void ChooseCopies(const Topology& topology, RandomSource& random, int num_experts) {
+    copies_.assign(num_experts, 1);
+    open_.clear();
+    if (topology.num_ranks() > 1) {
+      open_.resize(num_experts);
+      std::iota(open_.begin(), open_.end(), 0);
+    }
+    for (int slot = num_experts; slot < topology.num_slots(); ++slot) {
+      const uint32_t drawn = random.Below(static_cast<uint32_t>(open_.size()));
+      if (++copies_[open_[drawn]] == topology.num_ranks()) {
+        open_[drawn] = open_.back();
+        open_.pop_back();
+      }
+    }
+  }
+
+  void BringForwardRankWithout(int32_t expert, size_t next) {
+    size_t found = next;
+    while (last_expert_[deck_[found]] == expert) {
+      ++found;
+    }
+    std::swap(deck_[next], deck_[found]);
+  }
+
+  std::vector<int32_t> copies_;       // [num_experts]
+  std::vector<int32_t> open_;         // experts that may get another copy
+  std::vector<int32_t> order_;        // [num_experts] in which they are dealt
+  std::vector<int32_t> deck_;         // [num_ranks]
+  std::vector<int32_t> used_;         // [num_ranks] slots filled
+  std::vector<int32_t> last_expert_;  // [num_ranks] dealt last to the rank
+};
+
+/// One stream of numbers per (seed, plan, layer): each passes through the mixer, so that neighbours
+/// have nothing in common.
+RandomSource SourceOf(uint64_t seed, uint64_t plan_idx, uint64_t layer_idx) {
+  return RandomSource(
+      RandomSource(RandomSource(RandomSource(seed).Next() ^ plan_idx).Next() ^ layer_idx).Next());
+}
+
+class RandomPolicy final : public Policy {
+ public:
+  std::string_view name() const override { return "random"; }
+
+  Status Prepare(const Placement& current, const LoadShape& window_shape, int /*num_windows*/,
+                 int num_workers) override {
+    builder_.Prepare(current, window_shape, num_workers);
+    return Status::Ok();
+  }
+
+  Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
+                        const PlanContext& context) override {
+    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    if (state.values.empty()) {
+      state.values.push_back(0.0);
+    }
+    const auto plan_idx = static_cast<uint64_t>(state.values[0]);
+    const Topology& topology = input.current->topology();
+    const int num_layers = input.current->num_layers();
+    const int num_experts = input.current->num_experts();
+    const auto num_slots = static_cast<size_t>(topology.num_slots());
+
+    std::vector<int32_t> slot_to_expert(num_layers * num_slots);
+    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+      STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
+      dealer_.Deal(topology, SourceOf(input.options.seed, plan_idx, layer_idx),
+                   std::span(slot_to_expert).subspan(layer_idx * num_slots, num_slots),
+                   num_experts);
+    }
+    STEELYARD_ASSIGN_OR_RETURN(Placement placement,
+                               Placement::Create(topology, num_experts, std::move(slot_to_expert),
+                                                 DuplicateRule::kRefuse));
+    const std::vector<LayerDecision> decisions = DecisionsByComparison(*input.current, placement);
+    PolicyState next;
+    next.values = {static_cast<double>(plan_idx + 1)};
+    STEELYARD_ASSIGN_OR_RETURN(
+        Plan plan, builder_.Build(input, std::move(placement), decisions, next, context));
+    state = next;
+    return plan;
+  }
+
+ private:
+  Dealer dealer_;
+  PlanBuilder builder_;
+};
+
+}  // namespace
+
+std::unique_ptr<Policy> MakeRandomPolicy() { return std::make_unique<RandomPolicy>(); }
+
+}  // namespace steelyard
