@@ -39,25 +39,38 @@ void SoftmaxTopK(const float* logits, int num_experts, int top_k, bool normalize
 /// Index of the largest value, the lowest of equals. Requires: not empty.
 int32_t ArgMax(std::span<const float> values);
 
-/// One block of cached keys and values of one layer: [num_kv_heads, block_positions, head_dim]
-/// each.
+/// One block of cached keys and values of one layer, as StoreKv() lays it out: keys are
+/// [num_kv_heads, head_dim, block_positions], so that the scores of adjacent positions are computed
+/// side by side, values [num_kv_heads, block_positions, head_dim]; num_kv_heads * block_positions *
+/// head_dim floats each. Floats of positions not stored yet may be anything.
 struct KvBlock {
   const float* keys;
   const float* values;
 };
-
-struct AttentionShape {
-  int num_heads;
-  int num_kv_heads;
-  int head_dim;
-  int block_positions;  // keys per block; blocks start at absolute positions that are multiples of
-                        // it
+struct MutableKvBlock {
+  float* keys;
+  float* values;
 };
 
+/// block_positions is a multiple of this.
+inline constexpr int kBlockPositionsUnit = 8;
+
+struct AttentionShape {
+  int num_heads;  // a multiple of num_kv_heads
+  int num_kv_heads;
+  int head_dim;
+  int block_positions;  // keys per block; block b holds positions [b, b + 1) * block_positions
+};
+
+/// Stores one position's key and value, `k` and `v` [num_kv_heads, head_dim], in its block.
+/// Requires: 0 <= position_in_block < block_positions.
+void StoreKv(const AttentionShape& shape, int position_in_block, const float* k, const float* v,
+             const MutableKvBlock& block);
+
 /// Attention of one token's queries [num_heads, head_dim] over positions 0..position of its
-/// sequence, whose blocks are `blocks` in order. Scores are scaled by head_dim^-1/2; the reduction
-/// goes block by block at absolute positions. `scratch` holds position + 1 floats, rounded up to
-/// block_positions. Writes out [num_heads, head_dim].
+/// sequence, whose blocks are `blocks` in order. Scores are scaled by head_dim^-1/2; sums run over
+/// absolute positions in order, so the bits do not depend on positions after `position`. `scratch`
+/// holds position + 1 floats, rounded up to block_positions. Writes out [num_heads, head_dim].
 void Attend(const AttentionShape& shape, const float* queries, std::span<const KvBlock> blocks,
             int position, float* scratch, float* out);
 
