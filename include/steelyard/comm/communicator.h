@@ -36,7 +36,7 @@ struct SliceHeader {
   int32_t layer = 0;
   int32_t round = 0;  // of the cycle, over all layers
   int32_t expert = 0;
-  int32_t buffer = 0;         // of the receiver
+  int32_t buffer = 0;         // which of the receiver's arrivals of the round
   uint64_t offset_bytes = 0;  // of the slice in the bundle
   uint64_t slice_bytes = 0;
   uint64_t bundle_bytes = 0;
@@ -84,11 +84,12 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int num_ranks() const = 0;
 
-  /// Sends a block to every rank and receives one from each. All ranks call it in the same order. `send` must stay unchanged
-  /// until the *next* Exchange() of this rank returns; to free it after the last one, exchange nothing once more. (Once an
-  /// Exchange() failed, or this end is destroyed, nobody reads what it sent.) Fails with kDeadlineExceeded (naming the first
-  /// missing rank), kInternal when the sizes contradict each other or `recv` is too small, or the group's reason when it was
-  /// aborted or is broken.
+  /// Sends a block to every rank and receives one from each. All ranks call it in the same order.
+  /// `send` must stay unchanged until the *next* Exchange() of this rank returns; to free it after
+  /// the last one, exchange nothing once more. (Once an Exchange() failed, or this end is
+  /// destroyed, nobody reads what it sent.) Fails with kDeadlineExceeded (naming the first missing
+  /// rank), kInternal when the sizes contradict each other or `recv` is too small, or the group's
+  /// reason when it was aborted or is broken.
   virtual Status Exchange(const ExchangeBuffers& buffers, const Deadline& deadline) = 0;
 
   /// Starts to gather `mine` (of the same size on every rank) from all ranks; copies it before it

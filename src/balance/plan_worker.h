@@ -1,0 +1,69 @@
+// A thread that plans: it is given a job by value, publishes what came of it, and is never waited
+// for.
+//
+// The owner polls done() from the step thread. A worker that ignores its cancel flag is abandoned:
+// it owns everything it touches, so it may go on by itself; nothing reads what it publishes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "migrate/migration.h"
+#include "steelyard/base/status.h"
+#include "steelyard/load/load_window.h"
+#include "steelyard/placement/placement.h"
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+
+struct PlanJob {
+  Placement current;
+  std::vector<std::shared_ptr<const LoadWindow>> history;  // oldest first
+  PlanOptions options;
+  PolicyState state;
+  int staging_buffers = 1;
+};
+
+struct PlanOutcome {
+  Placement target;
+  Migration migration;
+  PolicyState state;  // after planning; to be kept only if all ranks agree on the plan
+  uint64_t digest = 0;
+  int64_t duplicates_replaced = 0;
+};
+
+/// Plans on the calling thread. What the policy throws becomes kInternal.
+Result<PlanOutcome> MakePlanOutcome(Policy& policy, const PlanJob& job, const CancelFlag* cancel);
+
+class PlanWorker {
+ public:
+  /// Starts the thread. It owns the policy.
+  explicit PlanWorker(std::unique_ptr<Policy> policy);
+  /// Cancels what is running, and waits for the thread no longer than a moment.
+  ~PlanWorker();
+  PlanWorker(const PlanWorker&) = delete;
+  PlanWorker& operator=(const PlanWorker&) = delete;
+
+  /// Requires: idle().
+  void Submit(PlanJob job);
+  /// The job has ended, and its outcome has not been taken.
+  bool done() const;
+  /// No job is running and none is waiting to be taken.
+  bool idle() const;
+  /// Requires: done().
+  Result<PlanOutcome> Take();
+
+  /// Asks the running job to end; its outcome is thrown away.
+  void Cancel();
+
+ private:
+  struct Shared;
+  static void Run(const std::shared_ptr<Shared>& shared);
+
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace steelyard
