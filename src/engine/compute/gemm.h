@@ -55,8 +55,9 @@ class GemmKernel {
 };
 
 /// The fastest kernel of this machine that is batch-invariant: oneDNN where it has a fixed-M kernel
-/// (AVX-512) and passes the self-check over `shapes`, our own otherwise. Logs which and why at
-/// kInfo.
+/// (AVX-512) and passes the self-check over `shapes`, our own otherwise. Serves `shapes`; Prepare()
+/// of another may fail with kFailedPrecondition. Logs which and why at kInfo. Fails with kInternal
+/// when our own kernel fails the self-check.
 Result<std::unique_ptr<GemmKernel>> MakeGemmKernel(ComputeType type,
                                                    std::span<const WeightShape> shapes);
 
