@@ -18,10 +18,12 @@ namespace steelyard {
 
 /// The first bytes of every bundle. Plain data; its size keeps what follows 64-byte aligned.
 struct alignas(64) BundleHeader {
-  uint64_t layout_id = 0;  // of the kernel and type that the tensors are packed for
-  int32_t layer = -1;      // MoE layer, from 0
-  int32_t expert = -1;     // logical expert
+  uint64_t layout_id = 0;     // of the kernel and type that the tensors are packed for
+  int32_t layer = -1;         // MoE layer, from 0
+  int32_t expert = -1;        // logical expert
+  uint8_t reserved[48] = {};  // always zero: it is hashed with the rest
 };
+static_assert(sizeof(BundleHeader) == 64);
 
 /// Called from the thread that drives the step. Bundles never move while the store lives.
 class ExpertStore {
