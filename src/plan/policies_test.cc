@@ -16,9 +16,9 @@ namespace {
 
 struct Instance {
   Placement current;
-  std::vector<LoadWindow> history;
-  PlanOptions options;
-  std::string text;
+  std::vector<LoadWindow> history = {};
+  PlanOptions options = {};
+  std::string text = {};
 
   PlanInput Input() const { return {.current = &current, .history = history, .options = options}; }
 };

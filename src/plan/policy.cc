@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "plan/deepseek_policy.h"
 #include "plan/random_policy.h"
@@ -93,8 +94,13 @@ Result<std::unique_ptr<Policy>> MakePolicy(std::string_view name) {
       return policy.make();
     }
   }
-  return InvalidArgument(
-      fmt::format("policy '{}' is not one of {}", name, fmt::join(PolicyNames(), ", ")));
+  std::string message = fmt::format("policy '{}' is not one of", name);
+  const char* separator = " ";
+  for (std::string_view known : PolicyNames()) {
+    message.append(separator).append(known);
+    separator = ", ";
+  }
+  return InvalidArgument(std::move(message));
 }
 
 std::vector<std::string_view> PolicyNames() {

@@ -38,9 +38,10 @@ struct PlanOptions {
 };
 
 struct PlanInput {
-  const Placement* current = nullptr;  // in force; gives topology, layers and experts
-  std::span<const LoadWindow>
-      history;  // oldest first; the last one has just ended; at least one, all of one shape
+  /// In force; gives topology, layers and experts.
+  const Placement* current = nullptr;
+  /// Oldest first; the last one has just ended; at least one, all of one shape.
+  std::span<const LoadWindow> history = {};
   PlanOptions options = {};
 };
 
