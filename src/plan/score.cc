@@ -23,10 +23,13 @@ double Sum(std::span<const double> loads) {
   return sum;
 }
 
-void FillHeap(std::span<const double> expert_loads, std::vector<CopyLoad>& heap) {
+/// Of experts whose load is above `floor`, one copy each.
+void FillHeap(std::span<const double> expert_loads, double floor, std::vector<CopyLoad>& heap) {
   heap.clear();
   for (size_t e = 0; e < expert_loads.size(); ++e) {
-    heap.push_back({expert_loads[e], static_cast<int32_t>(e), 1});
+    if (expert_loads[e] > floor) {
+      heap.push_back({expert_loads[e], static_cast<int32_t>(e), 1});
+    }
   }
   std::make_heap(heap.begin(), heap.end(), Lighter);
 }
@@ -57,7 +60,7 @@ double Apportion(std::span<const double> expert_loads, int num_ranks, int num_sl
   CheckCounts(expert_loads.size(), num_ranks, num_slots);
   STEELYARD_CHECK_EQ(copies.size(), expert_loads.size());
   std::vector<CopyLoad>& heap = workspace.heap;
-  FillHeap(expert_loads, heap);
+  FillHeap(expert_loads, -1.0, heap);
   std::fill(copies.begin(), copies.end(), 1);
   double capped = 0.0;  // the largest load per copy among experts that are on every rank
   for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
@@ -80,10 +83,13 @@ double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_s
   if (mean <= 0.0) {
     return 1.0;
   }
-  // As Apportion(), but ended as soon as the answer is known: tau is no more than the mean, or
-  // cannot fall any further.
+  // As Apportion(), but without experts that cannot lift tau above the mean, and ended as soon as
+  // the answer is known: tau is no more than the mean, or cannot fall any further.
   std::vector<CopyLoad>& heap = workspace.heap;
-  FillHeap(expert_loads, heap);
+  FillHeap(expert_loads, mean, heap);
+  if (heap.empty()) {
+    return 1.0;
+  }
   for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
     if (heap.front().load_per_copy <= mean || heap.front().copies == num_ranks) {
       break;
