@@ -10,27 +10,12 @@
 namespace steelyard::inproc {
 namespace {
 
-// Looking a few times before sleeping pays only where every rank has a core of its own; elsewhere
-// it takes the core from the rank that is waited for.
-int NumSpins(int num_ranks) {
-  return num_ranks <= static_cast<int>(std::thread::hardware_concurrency()) ? 2000 : 0;
-}
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 std::string Phase(uint64_t exchange_idx) { return fmt::format("token exchange {}", exchange_idx); }
 
 }  // namespace
 
 TokenExchange::TokenExchange(int num_ranks, const BreakFlag& broken)
-    : num_ranks_(num_ranks),
-      broken_(broken),
-      num_spins_(NumSpins(num_ranks)),
-      ranks_(static_cast<size_t>(num_ranks)) {
+    : num_ranks_(num_ranks), broken_(broken), ranks_(static_cast<size_t>(num_ranks)) {
   for (RankState& state : ranks_) {
     for (Publication& publication : state.publications) {
       publication.offsets.resize(static_cast<size_t>(num_ranks) + 1);
@@ -40,7 +25,7 @@ TokenExchange::TokenExchange(int num_ranks, const BreakFlag& broken)
 
 Status TokenExchange::Run(int rank, const ExchangeBuffers& buffers, const Deadline& deadline) {
   if (broken_.IsSet()) return broken_.reason();
-  const uint64_t exchange_idx = ranks_[rank].num_published;
+  const uint64_t exchange_idx = ranks_[rank].num_published.load(std::memory_order_relaxed);
   STEELYARD_RETURN_IF_ERROR(Publish(rank, buffers));
   STEELYARD_RETURN_IF_ERROR(WaitForAll(rank, exchange_idx, deadline));
   STEELYARD_RETURN_IF_ERROR(CheckSizes(rank, exchange_idx, buffers));
@@ -49,7 +34,7 @@ Status TokenExchange::Run(int rank, const ExchangeBuffers& buffers, const Deadli
 
 Status TokenExchange::Publish(int rank, const ExchangeBuffers& buffers) {
   RankState& state = ranks_[rank];
-  const uint64_t exchange_idx = state.num_published;
+  const uint64_t exchange_idx = state.num_published.load(std::memory_order_relaxed);
   const size_t num_ranks = static_cast<size_t>(num_ranks_);
   if (buffers.send_bytes.size() != num_ranks || buffers.recv_bytes.size() != num_ranks) {
     return Internal(fmt::format(
@@ -69,37 +54,47 @@ Status TokenExchange::Publish(int rank, const ExchangeBuffers& buffers) {
 }
 
 Status TokenExchange::WaitForAll(int rank, uint64_t exchange_idx, const Deadline& deadline) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  ranks_[rank].num_published = exchange_idx + 1;
-  if (++num_arrived_ == num_ranks_) {
-    num_arrived_ = 0;
+  RankState& state = ranks_[rank];
+  state.num_published.store(exchange_idx + 1, std::memory_order_release);
+  if (num_arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_ranks_) {
+    num_arrived_.store(0, std::memory_order_relaxed);
     num_complete_.store(exchange_idx + 1, std::memory_order_release);
-    lock.unlock();
-    all_published_.notify_all();
+    Wake();
     return Status::Ok();
   }
   const auto complete = [&] {
     return num_complete_.load(std::memory_order_acquire) > exchange_idx;
   };
-  if (num_spins_ > 0) {
-    lock.unlock();
-    for (int i = 0; i < num_spins_; ++i) {
-      if (complete()) return Status::Ok();
-      Pause();
+  std::unique_lock<std::mutex> lock(state.mutex);
+  // No look before sleeping: where cores are shared it takes them from the rank that is waited for
+  // (2 ranks on 2 busy cores: 10 us an exchange without, 20 us with 300 looks, 60 us with 2000).
+  while (true) {
+    switch (WaitFor(lock, state.changed, deadline, broken_, complete)) {
+      case WaitEnd::kReady:
+        return Status::Ok();
+      case WaitEnd::kBroken:
+        return broken_.reason();
+      case WaitEnd::kExpired: {
+        const Status late = LateFor(rank, exchange_idx, deadline);
+        if (!late.ok()) return late;
+      }
     }
-    lock.lock();
   }
-  switch (WaitFor(lock, all_published_, deadline, broken_, complete)) {
-    case WaitEnd::kReady:
-      return Status::Ok();
-    case WaitEnd::kBroken:
-      return broken_.reason();
-    case WaitEnd::kExpired:
-      break;
+}
+
+// Ok when the last rank has come at this very moment, and is about to complete the exchange.
+Status TokenExchange::LateFor(int rank, uint64_t exchange_idx, const Deadline& deadline) const {
+  int missing_rank = -1;
+  int num_seen = 0;
+  for (int peer = 0; peer < num_ranks_; ++peer) {
+    if (ranks_[peer].num_published.load(std::memory_order_acquire) > exchange_idx) {
+      ++num_seen;
+    } else if (missing_rank < 0) {
+      missing_rank = peer;
+    }
   }
-  int missing_rank = 0;
-  while (ranks_[missing_rank].num_published > exchange_idx) ++missing_rank;
-  return Late(rank, Phase(exchange_idx), deadline, missing_rank, num_arrived_, num_ranks_);
+  if (missing_rank < 0) return Status::Ok();
+  return Late(rank, Phase(exchange_idx), deadline, missing_rank, num_seen, num_ranks_);
 }
 
 Status TokenExchange::CheckSizes(int rank, uint64_t exchange_idx,
@@ -136,9 +131,11 @@ Status TokenExchange::Copy(int rank, uint64_t exchange_idx, const ExchangeBuffer
 }
 
 void TokenExchange::Wake() {
-  // Whoever holds the lock has looked at the break flag too early, but is not waiting yet.
-  { const std::lock_guard<std::mutex> lock(mutex_); }
-  all_published_.notify_all();
+  for (RankState& state : ranks_) {
+    // A rank that holds its lock has looked too early, but is not waiting yet.
+    { const std::lock_guard<std::mutex> lock(state.mutex); }
+    state.changed.notify_one();
+  }
 }
 
 void TokenExchange::WaitForCopies(int rank) const {

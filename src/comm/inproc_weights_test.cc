@@ -207,7 +207,7 @@ class AnyCycleSink : public SliceSink {
 // Whoever cancels and waits for quiet may overwrite its bytes at once: the receiver, at work on
 // another core, must not see it.
 TEST(InprocWeights, BytesMayChangeOnceACancelledCycleIsQuiet) {
-  const int num_cycles = Scaled(2000);
+  const int num_cycles = Scaled(500);
   const auto ends = MakeInprocGroup(2);
   std::atomic<bool> is_done{false};
   std::atomic<int> num_landed{0};

@@ -1,0 +1,85 @@
+// Steady state allocates nothing. This file counts the allocations of its whole program, per
+// thread.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <new>
+
+#include "comm/test_ranks.h"
+#include "comm/test_slices.h"
+
+namespace {
+
+thread_local int64_t num_allocations = 0;
+
+}  // namespace
+
+// Not inlined: the compiler would see free() next to operator new and warn.
+[[gnu::noinline]] void* operator new(size_t num_bytes) {
+  ++num_allocations;
+  void* memory = std::malloc(num_bytes > 0 ? num_bytes : 1);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace steelyard {
+namespace {
+
+class OneBufferSink : public SliceSink {
+ public:
+  std::span<std::byte> Destination(const SliceHeader&) override { return buffer_; }
+  void Landed(const SliceHeader&) override { ++num_landed; }
+  int num_landed = 0;
+
+ private:
+  std::array<std::byte, 256> buffer_{};
+};
+
+// One step of a rank that uses all that an end can do.
+Status Step(Communicator& comm, uint64_t step, OneBufferSink& sink) {
+  const Deadline deadline = Deadline::After(std::chrono::seconds(60));
+  static const std::array<std::byte, 512> kData{};
+  const std::array<size_t, 2> send_bytes = {256, 256};
+  std::array<size_t, 2> recv_bytes{};
+  std::array<std::byte, 512> recv{};
+  STEELYARD_RETURN_IF_ERROR(comm.StartVote(step, {}));
+  STEELYARD_RETURN_IF_ERROR(comm.StartGather(step, std::span(kData).first(256)));
+  for (int i = 0; i < 100; ++i) {
+    STEELYARD_RETURN_IF_ERROR(comm.weights().Send(1 - comm.rank(), MakeSlice(step, 0, 0, 256),
+                                                  std::span(kData).first(256)));
+  }
+  STEELYARD_RETURN_IF_ERROR(comm.Exchange({kData, send_bytes, recv, recv_bytes}, deadline));
+  STEELYARD_RETURN_IF_ERROR(comm.weights().Poll(sink, 50 * 256).status());
+  STEELYARD_RETURN_IF_ERROR(comm.TestVote(step).status());
+  STEELYARD_RETURN_IF_ERROR(comm.WaitVote(step, deadline).status());
+  STEELYARD_RETURN_IF_ERROR(comm.TakeGather(step, recv, deadline));
+  comm.weights().Cancel(step);
+  // Whoever is slower still takes in slices of this step; the queues must not grow with the lead.
+  return comm.Exchange({kData, send_bytes, recv, recv_bytes}, deadline);
+}
+
+TEST(InprocGroup, SteadyStateAllocatesNothing) {
+  const auto statuses = RunRanks(2, [](Communicator& comm) -> Status {
+    OneBufferSink sink;
+    for (uint64_t step = 1; step <= 3; ++step) {
+      STEELYARD_RETURN_IF_ERROR(Step(comm, step, sink));
+    }
+    const int64_t num_before = num_allocations;
+    for (uint64_t step = 4; step <= 60; ++step) {
+      STEELYARD_RETURN_IF_ERROR(Step(comm, step, sink));
+    }
+    EXPECT_EQ(num_allocations, num_before) << "rank " << comm.rank();
+    EXPECT_GT(num_before, 0) << "allocations are not counted";
+    EXPECT_GT(sink.num_landed, 0);
+    return Status::Ok();
+  });
+  EXPECT_THAT(statuses, testing::Each(Status::Ok()));
+}
+
+}  // namespace
+}  // namespace steelyard
