@@ -10,7 +10,8 @@ namespace {
 const Json& Sample() {
   static const Json json = Json::parse(R"({
     "count": 3, "negative": -1, "huge": 18446744073709551615, "half": 0.5, "whole": 2.0,
-    "yes": true,    "name": "x", "nothing": null, "list": [1, "two"], "inner": {"deep": []}, "a\nkey": 1})");
+    "yes": true, "name": "x", "nothing": null, "list": [1, "two"], "inner": {"deep": []},
+    "a\nkey": 1})");
   return json;
 }
 
