@@ -60,6 +60,7 @@ GatheredWindow WindowGather::Decode(const Pending& pending) const {
   window.loads = LoadWindow({shape_.num_bins, kNumPhases, shape_.num_layers, shape_.num_experts});
   double imbalance_sum = 0.0;
   std::vector<double> rank_loads(topology.num_ranks());
+  window.stats.rank_loads.assign(topology.num_ranks(), 0.0);
   for (int layer = 0; layer < shape_.num_layers; ++layer) {
     std::fill(rank_loads.begin(), rank_loads.end(), 0.0);
     const std::span<const int32_t> held = pending.placement.slot_to_expert(layer);
@@ -88,6 +89,10 @@ GatheredWindow WindowGather::Decode(const Pending& pending) const {
     window.stats.tokens += total;
     const double hottest = *std::max_element(rank_loads.begin(), rank_loads.end());
     imbalance_sum += total > 0.0 ? hottest * topology.num_ranks() / total : 1.0;
+    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+      const double relative = total > 0.0 ? rank_loads[rank] * topology.num_ranks() / total : 1.0;
+      window.stats.rank_loads[rank] += relative / shape_.num_layers;
+    }
   }
   window.stats.imbalance = imbalance_sum / shape_.num_layers;
   return window;

@@ -64,6 +64,7 @@ struct WindowStats {
   int64_t first_step = 0;
   double tokens = 0;  // token-expert pairs over all layers
   double imbalance = 1.0;
+  std::vector<double> rank_loads = {};  // [num_ranks] mean over layers of load / mean load
 };
 
 struct BalancerMetrics {

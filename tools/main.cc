@@ -1,0 +1,69 @@
+// The `steelyard` command. Each subcommand is a file of its own; this one reads arguments and turns
+// failures into exit codes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "command.h"
+
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kBadUsage = 2;
+
+constexpr const char* kFooter = R"(Examples:
+  steelyard plan --loads loads.npy --ranks 8 --out placement.json
+  steelyard inspect placement.json --loads loads.npy
+  steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl --ranks 4 --out answers.jsonl
+  steelyard demo
+)";
+
+// One line, whatever a library put into its message.
+int Fail(std::string message, int exit_code) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "steelyard: {}\n", message);
+  return exit_code;
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app(
+      "Steelyard levels Mixture-of-Experts models: it plans where experts sit and moves them while "
+      "the model serves.",
+      "steelyard");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_config("--config", "",
+                 "Read options from a TOML file; those of a subcommand stand under [SUBCOMMAND]");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  steelyard::AddRunCommand(app);
+  steelyard::AddPlanCommand(app);
+  steelyard::AddInspectCommand(app);
+  steelyard::AddDemoCommand(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::RuntimeError& failure) {
+    return Fail(failure.what(), failure.get_exit_code());
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::CallForAllHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return Fail(std::string(error.what()) + " (steelyard --help tells more)", kBadUsage);
+  } catch (const steelyard::UsageError& error) {
+    return Fail(error.message, kBadUsage);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run(argc, argv);
+  } catch (const std::exception& error) {
+    return Fail(fmt::format("a library failed unexpectedly: {}", error.what()), kFailure);
+  }
+}

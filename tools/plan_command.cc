@@ -1,0 +1,159 @@
+// steelyard plan: loads and the placement in force -> a new placement, with the report.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+
+#include "base/json.h"
+#include "command.h"
+#include "observe/picture.h"
+#include "steelyard/base/executor.h"
+#include "steelyard/placement/placement_file.h"
+#include "trace/loads.h"
+
+namespace steelyard {
+namespace {
+
+struct PlanCommand {
+  std::string loads;
+  std::string current;
+  std::string out;
+  std::optional<int64_t> expert_bytes;
+  bool json = false;
+  TopologyOptions topology;
+  PolicyOptions policy;
+
+  Status Run() const;
+  Result<Placement> PlacementInForce(const LoadShape& shape) const;
+  Status Print(const Plan& plan, double plan_ms) const;
+};
+
+Result<Placement> PlanCommand::PlacementInForce(const LoadShape& shape) const {
+  if (current.empty()) {
+    STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
+    return Placement::Contiguous(made, shape.num_layers, shape.num_experts);
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const Placement read,
+                             ReadPlacementFile(current, DuplicateRule::kAllow));
+  if (read.num_layers() != shape.num_layers || read.num_experts() != shape.num_experts) {
+    return InvalidArgument(fmt::format(
+        "{}: {} layers of {} experts, but {} has {} layers of {} experts", current,
+        read.num_layers(), read.num_experts(), loads, shape.num_layers, shape.num_experts));
+  }
+  Result<Topology> made = topology.Resolve(shape.num_experts, &read);
+  if (!made.ok()) {
+    return made.status().WithContext(current);
+  }
+  const std::span<const int32_t> slots = read.slot_to_expert();
+  std::vector<double> shares;
+  for (int layer = 0; read.has_shares() && layer < read.num_layers(); ++layer) {
+    shares.insert(shares.end(), read.shares(layer).begin(), read.shares(layer).end());
+  }
+  return Placement::Create(*made, read.num_experts(), {slots.begin(), slots.end()},
+                           DuplicateRule::kAllow, std::move(shares));
+}
+
+OrderedJson ToJson(const Plan& plan, const std::string& policy, double plan_ms,
+                   std::optional<int64_t> expert_bytes) {
+  OrderedJson json;
+  json["policy"] = policy;
+  json["plan_ms"] = plan_ms;
+  json["moves"] = plan.moves;
+  json["bytes"] =
+      expert_bytes.has_value() ? OrderedJson(plan.moves * *expert_bytes) : OrderedJson(nullptr);
+  json["imbalance_before"] = plan.imbalance_before();
+  json["imbalance_after"] = plan.imbalance_after();
+  json["lower_bound"] = plan.lower_bound();
+  json["duplicates"] = plan.duplicates;
+  json["digest"] = fmt::format("{:016x}", plan.digest);
+  json["layers"] = OrderedJson::array();
+  for (size_t layer = 0; layer < plan.layers.size(); ++layer) {
+    const LayerReport& report = plan.layers[layer];
+    json["layers"].push_back({{"layer", layer},
+                              {"imbalance_before", report.imbalance_before},
+                              {"imbalance_after", report.imbalance_after},
+                              {"lower_bound", report.lower_bound},
+                              {"moves", report.moves},
+                              {"reason", report.Reason()}});
+  }
+  return json;
+}
+
+std::string ToText(const Plan& plan) {
+  std::vector<std::vector<std::string>> rows;
+  for (size_t layer = 0; layer < plan.layers.size(); ++layer) {
+    const LayerReport& report = plan.layers[layer];
+    rows.push_back({std::to_string(layer), fmt::format("{:.4f}", report.imbalance_before),
+                    fmt::format("{:.4f}", report.imbalance_after),
+                    fmt::format("{:.4f}", report.lower_bound), std::to_string(report.moves),
+                    report.Reason()});
+  }
+  rows.push_back({"all", fmt::format("{:.4f}", plan.imbalance_before()),
+                  fmt::format("{:.4f}", plan.imbalance_after()),
+                  fmt::format("{:.4f}", plan.lower_bound()), std::to_string(plan.moves), ""});
+  return TextTable({"layer", "before", "after", "bound", "moves", "reason"}, rows);
+}
+
+Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
+  if (json) {
+    fmt::print("{}\n", ToJson(plan, policy.policy, plan_ms, expert_bytes).dump());
+    return Status::Ok();
+  }
+  fmt::print("{}", ToText(plan));
+  fmt::print("{}: {} in {:.2f} ms, digest {:016x}\n", policy.policy, plan.ToString(), plan_ms,
+             plan.digest);
+  if (!out.empty()) {
+    fmt::print("placement written to {}\n", out);
+  }
+  return Status::Ok();
+}
+
+Status PlanCommand::Run() const {
+  STEELYARD_RETURN_IF_ERROR(policy.Check());
+  STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(loads));
+  STEELYARD_ASSIGN_OR_RETURN(const Placement in_force, PlacementInForce(window.shape()));
+  STEELYARD_ASSIGN_OR_RETURN(const std::unique_ptr<Policy> planner, MakePolicy(policy.policy));
+  const std::unique_ptr<Executor> executor = Executor::Threads(policy.threads);
+  STEELYARD_RETURN_IF_ERROR(planner->Prepare(in_force, window.shape(), 1, executor->num_workers()));
+  PolicyState state;
+  PlanContext context;
+  context.executor = executor.get();
+  const auto begin = std::chrono::steady_clock::now();
+  Result<Plan> plan = planner->MakePlan({&in_force, {&window, 1}, policy.plan}, state, context);
+  const double plan_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  if (!plan.ok()) {
+    return plan.status();
+  }
+  if (!out.empty()) {
+    STEELYARD_RETURN_IF_ERROR(WritePlacementFile(out, plan->placement));
+  }
+  return Print(*plan, plan_ms);
+}
+
+}  // namespace
+
+void AddPlanCommand(CLI::App& app) {
+  const auto options = std::make_shared<PlanCommand>();
+  CLI::App* command = AddCommand(
+      app, "plan",
+      "Plan a placement from recorded loads, with the fewest moves from the one in force",
+      [options] { return options->Run(); });
+  command
+      ->add_option(
+          "--loads", options->loads,
+          "Tokens per expert: .npy, .npz or JSON, [layers, experts] or [bins, layers, experts]")
+      ->required();
+  command->add_option("--current", options->current,
+                      "The placement in force; contiguous without it");
+  command->add_option("--out", options->out, "Write the new placement here");
+  command
+      ->add_option("--expert-bytes", options->expert_bytes,
+                   "Bytes of one expert, to say how many must move")
+      ->check(CLI::PositiveNumber);
+  options->topology.AddTo(command);
+  options->policy.AddTo(command);
+  AddJsonOption(command, &options->json);
+}
+
+}  // namespace steelyard

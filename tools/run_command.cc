@@ -1,0 +1,285 @@
+// steelyard run: serves requests through a model on several ranks; answers as JSONL, and a summary.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "base/file.h"
+#include "command.h"
+#include "engine/serve/serve.h"
+#include "interrupt.h"
+#include "observe/progress.h"
+#include "observe/run_summary.h"
+#include "steelyard/placement/placement_file.h"
+#include "trace/loads.h"
+#include "trace/npy.h"
+
+namespace steelyard {
+namespace {
+
+struct RunCommand {
+  std::string model;
+  std::string requests;
+  std::string balance = "async";
+  std::string placement;
+  std::string record;
+  std::string compute = "bf16";
+  std::string transport = "inproc";
+  std::string out;
+  std::string logits_dir;
+  std::string save_placement;
+  int window = BalancerOptions().window_steps;
+  int bins_per_window = BalancerOptions().bins_per_window;
+  int max_batch_tokens = ServeOptions().max_batch_tokens;
+  bool json = false;
+  TopologyOptions topology;
+  PolicyOptions policy;
+
+  Status Run() const;
+  Status CheckOptions() const;
+  Status CheckOutputs() const;
+  Result<ServeOptions> MakeOptions(const ModelFiles& files) const;
+  Result<Placement> FirstPlacement(const ModelFiles& files) const;
+};
+
+Status RunCommand::CheckOptions() const {
+  STEELYARD_RETURN_IF_ERROR(policy.Check());
+  if (transport != "inproc") {
+    return Unimplemented(
+        fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));
+  }
+  if (!record.empty() && !record.ends_with(".npy")) {
+    return Unimplemented(fmt::format("--record {}: only .npy is supported yet", record));
+  }
+  if (!placement.empty() && balance == "off") {
+    throw UsageError{
+        "--placement goes with --balance static, sync or async; off serves the contiguous "
+        "placement"};
+  }
+  return Status::Ok();
+}
+
+// Finds out before the work, not after it, that there is nowhere to write to.
+Status RunCommand::CheckOutputs() const {
+  const std::map<std::string, std::string> outputs = {
+      {"--out", out}, {"--record", record}, {"--save-placement", save_placement}};
+  for (const auto& [option, path] : outputs) {
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    if (!path.empty() && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
+      return NotFound(fmt::format("{} {}: {} is not a folder", option, path, folder.string()));
+    }
+  }
+  return Status::Ok();
+}
+
+// An even split is the only one that dispatch realises yet.
+Status CheckEven(const Placement& placement, const std::string& path) {
+  for (int layer = 0; placement.has_shares() && layer < placement.num_layers(); ++layer) {
+    const std::vector<std::vector<int32_t>> slots = LogicalToPhysical(placement, layer);
+    for (const std::vector<int32_t>& copies : slots) {
+      for (const int32_t slot : copies) {
+        if (std::abs(placement.shares(layer)[slot] * static_cast<double>(copies.size()) - 1.0) >
+            1e-6) {
+          return Unimplemented(fmt::format(
+              "{}: shares[{}][{}]: uneven shares are not supported yet", path, layer, slot));
+        }
+      }
+    }
+  }
+  return Status::Ok();
+}
+
+Result<Placement> RunCommand::FirstPlacement(const ModelFiles& files) const {
+  const int num_experts = files.config.num_experts;
+  if (placement.empty()) {
+    STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(num_experts, nullptr));
+    return Placement::Contiguous(made, files.num_moe_layers(), num_experts);
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const Placement read,
+                             ReadPlacementFile(placement, DuplicateRule::kRefuse));
+  STEELYARD_RETURN_IF_ERROR(CheckEven(read, placement));
+  if (read.num_layers() != files.num_moe_layers() || read.num_experts() != num_experts) {
+    return InvalidArgument(fmt::format(
+        "{}: {} layers of {} experts, but {} has {} MoE layers of {} experts", placement,
+        read.num_layers(), read.num_experts(), model, files.num_moe_layers(), num_experts));
+  }
+  Result<Topology> made = topology.Resolve(num_experts, &read);
+  if (!made.ok()) {
+    return made.status().WithContext(placement);
+  }
+  const std::span<const int32_t> slots = read.slot_to_expert();
+  return Placement::Create(*made, num_experts, {slots.begin(), slots.end()},
+                           DuplicateRule::kRefuse);
+}
+
+Result<ServeOptions> RunCommand::MakeOptions(const ModelFiles& files) const {
+  ServeOptions options;
+  STEELYARD_ASSIGN_OR_RETURN(options.balancer.mode, ParseBalanceMode(balance));
+  options.balancer.window_steps = window;
+  options.balancer.bins_per_window = bins_per_window;
+  options.balancer.plan = policy.plan;
+  STEELYARD_RETURN_IF_ERROR(options.balancer.Validate());
+  STEELYARD_ASSIGN_OR_RETURN(options.placement, FirstPlacement(files));
+  options.num_ranks = options.placement->topology().num_ranks();
+  options.slots_per_rank = options.placement->topology().slots_per_rank();
+  options.policy = policy.policy;
+  options.max_batch_tokens = max_batch_tokens;
+  options.compute = compute == "f32" ? ComputeType::kF32 : ComputeType::kBf16;
+  return options;
+}
+
+Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_standard_output) {
+  std::string lines;
+  for (const RequestResult& result : report.results) {
+    lines += ResultLine(result);
+  }
+  if (!path.empty()) {
+    return WriteFileAtomically(path, lines);
+  }
+  if (to_standard_output) {
+    fmt::print("{}", lines);
+  }
+  return Status::Ok();
+}
+
+Status WriteLogits(const std::string& folder,
+                   const std::map<std::string, std::vector<float>>& logits) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return NotFound(fmt::format("--logits-dir {}: {}", folder, error.message()));
+  }
+  for (const auto& [id, values] : logits) {
+    const size_t shape[] = {values.size()};
+    STEELYARD_RETURN_IF_ERROR(WriteNpyFile(std::filesystem::path(folder) / (id + ".npy"), shape,
+                                           std::span<const float>(values)));
+  }
+  return Status::Ok();
+}
+
+// Sums a window's phases and appends its bins.
+Status AppendBins(const LoadWindow& window, LoadTraceWriter& trace) {
+  const LoadShape& shape = window.shape();
+  std::vector<double> counts(size_t{1} * shape.num_layers * shape.num_experts);
+  for (int bin = 0; bin < shape.num_bins; ++bin) {
+    std::fill(counts.begin(), counts.end(), 0.0);
+    for (int phase = 0; phase < shape.num_phases; ++phase) {
+      for (int layer = 0; layer < shape.num_layers; ++layer) {
+        const std::span<const double> experts = window.experts(bin, phase, layer);
+        for (int expert = 0; expert < shape.num_experts; ++expert) {
+          counts[size_t{1} * layer * shape.num_experts + expert] += experts[expert];
+        }
+      }
+    }
+    STEELYARD_RETURN_IF_ERROR(trace.AppendBin(counts));
+  }
+  return Status::Ok();
+}
+
+Status RunCommand::Run() const {
+  STEELYARD_RETURN_IF_ERROR(CheckOptions());
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs());
+  STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
+  STEELYARD_ASSIGN_OR_RETURN(ServeOptions options, MakeOptions(files));
+  STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
+                             ReadRequests(requests, files.tokenizer, files.limits()));
+
+  options.cancel = &CatchInterrupts();
+  ProgressBar bar(balance);
+  options.on_progress = [&bar](const ServeProgress& progress) { bar.Show(progress); };
+  // Kept until the run has succeeded, so that one that does not leaves no files.
+  std::map<std::string, std::vector<float>> logits;
+  if (!logits_dir.empty()) {
+    options.on_logits = [&logits](const Request& request, std::span<const float> values) {
+      logits[request.id].assign(values.begin(), values.end());
+      return Status::Ok();
+    };
+  }
+  LoadTraceWriter trace(files.num_moe_layers(), files.config.num_experts);
+  Status recorded;
+  if (!record.empty()) {
+    options.on_loads = [&](const LoadWindow& loads) {
+      if (recorded.ok()) {
+        recorded = AppendBins(loads, trace);
+      }
+    };
+  }
+
+  STEELYARD_ASSIGN_OR_RETURN(ServeReport report, Serve(files, work, options));
+  STEELYARD_RETURN_IF_ERROR(recorded);
+  STEELYARD_RETURN_IF_ERROR(WriteAnswers(out, report, !json));
+  if (!logits_dir.empty()) {
+    STEELYARD_RETURN_IF_ERROR(WriteLogits(logits_dir, logits));
+  }
+  if (!record.empty()) {
+    STEELYARD_RETURN_IF_ERROR(trace.WriteTo(record));
+  }
+  if (!save_placement.empty()) {
+    STEELYARD_RETURN_IF_ERROR(WritePlacementFile(save_placement, *report.placement));
+  }
+  const RunSummary summary{model, options.num_ranks, balance, static_cast<int64_t>(work.size()),
+                           std::move(report)};
+  if (json) {
+    fmt::print("{}\n", summary.ToJson().dump());
+  } else {
+    fmt::print(stderr, "{}", summary.ToText());
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App& app) {
+  const auto options = std::make_shared<RunCommand>();
+  CLI::App* command = AddCommand(
+      app, "run", "Serve requests through a model on several ranks, balanced while it serves",
+      [options] { return options->Run(); });
+  command
+      ->add_option("--model", options->model,
+                   "A Hugging Face folder: config.json, tokenizer.json, *.safetensors")
+      ->required();
+  command
+      ->add_option(
+          "--requests", options->requests,
+          "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}")
+      ->required();
+  options->topology.AddTo(command);
+  command->add_option("--balance", options->balance, "off, static, sync (stops the world) or async")
+      ->check(CLI::IsMember({"off", "static", "sync", "async"}))
+      ->capture_default_str();
+  command
+      ->add_option("--window", options->window,
+                   "Steps between two plans, and over which imbalance is taken")
+      ->check(CLI::Range(1, 1 << 30))
+      ->capture_default_str();
+  command
+      ->add_option("--bins-per-window", options->bins_per_window,
+                   "Parts of a window that loads are counted in")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--placement", options->placement,
+                      "The placement at the start; contiguous without it");
+  command->add_option("--record", options->record, "Write the loads here, .npy, one row a bin");
+  command->add_option("--compute", options->compute, "Type of the matrix products: bf16 or f32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  command->add_option("--transport", options->transport, "inproc: ranks are threads")
+      ->check(CLI::IsMember({"inproc", "mpi"}))
+      ->capture_default_str();
+  command->add_option("--max-batch-tokens", options->max_batch_tokens, "Tokens of a step, per rank")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option(
+      "--out", options->out,
+      "Write answers here, JSONL; without it they go to standard output, unless --json");
+  command->add_option("--logits-dir", options->logits_dir,
+                      "Write ID.npy here: float32 logits after the last prompt token");
+  command->add_option("--save-placement", options->save_placement,
+                      "Write the placement in force at the end here");
+  options->policy.AddTo(command);
+  AddJsonOption(command, &options->json);
+}
+
+}  // namespace steelyard
