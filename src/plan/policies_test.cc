@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -192,7 +193,19 @@ TEST_P(EveryPolicy, ReportsSayWhatThePlacementIs) {
   }
 }
 
+/// Three workers that take layers from the last to the first, as no thread pool is likely to.
+class BackwardExecutor : public Executor {
+ public:
+  int num_workers() const override { return 3; }
+  void Run(int num_tasks, const std::function<void(int, int)>& body) override {
+    for (int task_idx = num_tasks - 1; task_idx >= 0; --task_idx) {
+      body(task_idx, task_idx % num_workers());
+    }
+  }
+};
+
 TEST_P(EveryPolicy, RepeatsAndThreadsGiveTheSameBits) {
+  BackwardExecutor backward;
   const std::unique_ptr<Policy> reused = Make();
   const std::unique_ptr<Executor> two = Executor::Threads(2);
   const std::unique_ptr<Executor> eight = Executor::Threads(8);
@@ -201,7 +214,8 @@ TEST_P(EveryPolicy, RepeatsAndThreadsGiveTheSameBits) {
     SCOPED_TRACE(instance.text);
     PolicyState state;
     const Plan plan = Make()->MakePlan(instance.Input(), state, {}).value();
-    for (Executor* executor : {&Executor::Inline(), two.get(), eight.get()}) {
+    for (Executor* executor :
+         {&Executor::Inline(), two.get(), eight.get(), static_cast<Executor*>(&backward)}) {
       SCOPED_TRACE("workers " + std::to_string(executor->num_workers()));
       PolicyState other_state;
       const Plan other =
