@@ -33,7 +33,7 @@ class TempFolder {
   const std::filesystem::path& path() const { return path_; }
 
   std::filesystem::path Write(const std::string& name, std::string_view contents) const {
-    const std::filesystem::path path = path_ / name;
+    std::filesystem::path path = path_ / name;
     std::ofstream(path, std::ios::binary) << contents;
     return path;
   }

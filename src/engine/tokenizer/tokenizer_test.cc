@@ -17,7 +17,6 @@ namespace steelyard {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 // The small tokenizer with some of its members replaced.
