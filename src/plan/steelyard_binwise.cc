@@ -74,14 +74,12 @@ bool BinwiseSearch::FindBestStep() {
   const int fewest_moves = state_->moves() == 0 ? 1 : -2;
   for (const HotRank& hot : hot_ranks_) {
     if (hot.gain - price_ * fewest_moves <= best_gain_) break;
-    for (int i = 1, tried = 0; i <= num_ranks && tried < kNumPartners; ++i) {
-      const int other = state_->rank_by_heat(num_ranks - i);
-      if (other == hot.rank) continue;
-      TryPartner(hot.rank, other);
-      ++tried;
+    for (int i = 0; i < std::min(kNumPartners, num_ranks); ++i) {
+      const int other = state_->cool_rank(i);
+      if (other != hot.rank) TryPartner(hot.rank, other);
     }
   }
-  return best_.rank_a >= 0;
+  return best_.is_some();
 }
 
 void BinwiseSearch::Offer(double objective, int moves, const Step& step) {

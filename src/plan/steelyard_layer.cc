@@ -9,9 +9,11 @@ namespace {
 // A plan from nothing this close to the bound, in imbalance, is not polished further: forecasts are
 // never this good.
 constexpr double kCloseEnough = 0.0005;
-// No search needs this many steps for each rank; the result of one that ends here is searched
-// again.
-constexpr int kMaxStepsPerRank = 4;
+// An expert lacks copies when each is this much heavier than the best counts need, and heavy enough
+// to be hard to place: against the load of a mean rank.
+constexpr double kHeavyAgainstBest = 1.2;
+constexpr double kHeavyOnRank = 0.3;
+// A round of refinement; the next one goes on.
 constexpr int kMaxBinwiseSteps = 60;
 
 }  // namespace
@@ -23,7 +25,7 @@ void LayerPlanner::Prepare(const LayerShape& shape) {
   labeller_.Prepare(shape);
   binwise_.Prepare(shape);
   score_.Reserve(shape.num_experts);
-  path_.reserve(static_cast<size_t>(kMaxStepsPerRank) * shape.num_ranks);
+  path_.Prepare(shape);
   slots_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
   held_by_.assign(shape.num_experts, -1);
@@ -41,10 +43,9 @@ LayerDecision LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_
   if (!has_load) {
     return kept(LayerVerdict::kKeptByBound);
   }
-  const double lower_bound =
-      LayerState::kMeanLoad *
-      LowerBound(state_.expert_loads(), shape_.num_ranks, shape_.num_slots(), score_);
-  const double settled_at = lower_bound + task.gate * LayerState::kMeanLoad;
+  tau_ = Apportion(state_.expert_loads(), shape_.num_ranks, shape_.num_slots(), copies_, score_);
+  lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
+  const double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   state_.Assign(slot_to_expert);
   const double before = state_.Objective();
   if (before <= settled_at) {
@@ -57,12 +58,12 @@ LayerDecision LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_
   // A search may end at the contiguous layout, from which the next plan would start anew: then so
   // does this one.
   if (!IsContiguous(slot_to_expert)) {
-    ImproveUntilSettled(price, settled_at, lower_bound);
+    ImproveUntilSettled(price, settled_at);
     state_.WriteSlots(task.current, slot_to_expert);
   }
   if (IsContiguous(slot_to_expert) && state_.Objective() > settled_at) {
-    from_scratch = PlanFromScratch(slot_to_expert, lower_bound);
-    ImproveUntilSettled(price, settled_at, lower_bound);
+    from_scratch = PlanFromScratch(slot_to_expert);
+    ImproveUntilSettled(price, settled_at);
     state_.WriteSlots(task.current, slot_to_expert);
   }
   if (std::equal(task.current.begin(), task.current.end(), slot_to_expert.begin())) {
@@ -120,14 +121,14 @@ bool LayerPlanner::IsContiguous(std::span<const int32_t> slot_to_expert) const {
 }
 
 // False, with the state as it was, where that is no better than what is in force.
-bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current, double lower_bound) {
+bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current) {
   const double before = state_.Objective();
-  placer_.Place(state_.expert_loads(), slots_);
+  placer_.Place(state_.expert_loads(), copies_, slots_);
   state_.Assign(slots_);
-  Search(0.0, lower_bound + kCloseEnough * LayerState::kMeanLoad);
+  Search(0.0, lower_bound_ + kCloseEnough * LayerState::kMeanLoad);
   const bool better = state_.Objective() < before;
   if (better) {
-    state_.WriteSlots(slots_, slots_);
+    state_.WriteSlots(slots_, slots_);  // in place: a slot is read before it is written
     labeller_.Label(current, slots_);
   }
   state_.Assign(better ? std::span<const int32_t>(slots_) : current);
@@ -137,19 +138,20 @@ bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current, double lowe
 // Each round counts moves from where the last one ended, which can only make a step dearer, so what
 // a round gains it has gained over the placement in force too; the loop ends at a placement from
 // which a round, and so the next plan, changes nothing.
-void LayerPlanner::ImproveUntilSettled(double price, double settled_at, double lower_bound) {
+void LayerPlanner::ImproveUntilSettled(double price, double settled_at) {
   while (state_.Objective() > settled_at) {
-    Search(price, lower_bound);
+    Search(price, lower_bound_);
     if (state_.moves() == 0) return;
     state_.SetBase();
   }
 }
 
 void LayerPlanner::Search(double price, double lower_bound) {
-  SearchBottleneck({.price = price,
-                    .lower_bound = lower_bound,
-                    .max_steps = kMaxStepsPerRank * shape_.num_ranks},
-                   state_, path_);
+  path_.Run(
+      {.price = price,
+       .lower_bound = lower_bound,
+       .heaviest_copy = std::max(kHeavyAgainstBest * tau_, kHeavyOnRank * LayerState::kMeanLoad)},
+      state_);
   if (shape_.num_bins > 1) {
     binwise_.Run(price, kMaxBinwiseSteps, state_);
   }

@@ -41,17 +41,19 @@ class LayerPlanner {
   void ReplaceDuplicates(std::span<int32_t> slot_to_expert);
   int32_t HeaviestCopyOutside(std::span<const int32_t> held) const;
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
-  bool PlanFromScratch(std::span<const int32_t> current, double lower_bound);
-  void ImproveUntilSettled(double price, double settled_at, double lower_bound);
+  bool PlanFromScratch(std::span<const int32_t> current);
+  void ImproveUntilSettled(double price, double settled_at);
   void Search(double price, double lower_bound);
 
   LayerShape shape_;
   LayerState state_;
   ScratchPlacer placer_;
   RankLabeller labeller_;
+  PathSearch path_;
   BinwiseSearch binwise_;
   ScoreWorkspace score_;
-  std::vector<Step> path_;
+  double tau_ = 0.0;              // the largest load per copy that the best counts have
+  double lower_bound_ = 0.0;      // of the objective
   std::vector<int32_t> slots_;    // [num_slots]
   std::vector<int32_t> copies_;   // [num_experts] ranks that hold an expert
   std::vector<int32_t> held_by_;  // [num_experts] last rank seen to hold it

@@ -11,6 +11,14 @@ bool Heavier(const HeldExpert& a, const HeldExpert& b) {
   return a.load != b.load ? a.load > b.load : a.expert < b.expert;
 }
 
+/// Orders ranks by heat, of equals the lower rank first.
+struct Hotter {
+  const double* rank_load;
+  bool operator()(int32_t a, int32_t b) const {
+    return rank_load[a] != rank_load[b] ? rank_load[a] > rank_load[b] : a < b;
+  }
+};
+
 }  // namespace
 
 void LayerState::Prepare(const LayerShape& shape) {
@@ -30,7 +38,6 @@ void LayerState::Prepare(const LayerShape& shape) {
   rank_load_.assign(num_ranks, 0.0);
   rank_bins_.assign(num_ranks * shape.num_bins, 0.0);
   ranks_by_heat_.assign(num_ranks, 0);
-  place_by_heat_.assign(num_ranks, 0);
   mark_.assign(num_experts, -1);
 }
 
@@ -92,12 +99,7 @@ void LayerState::Assign(std::span<const int32_t> slot_to_expert) {
     rank_load_[rank] = load;
   }
   std::iota(ranks_by_heat_.begin(), ranks_by_heat_.end(), 0);
-  std::sort(ranks_by_heat_.begin(), ranks_by_heat_.end(), [this](int32_t a, int32_t b) {
-    return rank_load_[a] != rank_load_[b] ? rank_load_[a] > rank_load_[b] : a < b;
-  });
-  for (int i = 0; i < shape_.num_ranks; ++i) {
-    place_by_heat_[ranks_by_heat_[i]] = i;
-  }
+  std::sort(ranks_by_heat_.begin(), ranks_by_heat_.end(), Hotter{rank_load_.data()});
   SetBase();
 }
 
@@ -166,30 +168,24 @@ void LayerState::SetCopies(int expert, int copies) {
   });
 }
 
+// Finds the rank's place by bisection before and after, and shifts those between: one short
+// memmove, cheaper than any tree up to thousands of ranks, and every place in the order stays at
+// hand.
 void LayerState::AddToRank(int rank, double delta) {
-  const double load = rank_load_[rank] += delta;
-  int place = place_by_heat_[rank];
-  const auto shift_to = [&](int from) {
-    const int32_t other = ranks_by_heat_[from];
-    ranks_by_heat_[place] = other;
-    place_by_heat_[other] = place;
-    place = from;
-  };
+  const Hotter hotter = {rank_load_.data()};
+  const auto begin = ranks_by_heat_.begin();
+  const auto end = ranks_by_heat_.end();
+  const auto from = std::lower_bound(begin, end, rank, hotter);
+  rank_load_[rank] += delta;
   if (delta > 0.0) {
-    while (place > 0) {
-      const int32_t other = ranks_by_heat_[place - 1];
-      if (rank_load_[other] > load || (rank_load_[other] == load && other < rank)) break;
-      shift_to(place - 1);
-    }
+    const auto to = std::lower_bound(begin, from, rank, hotter);
+    std::copy_backward(to, from, from + 1);
+    *to = rank;
   } else {
-    while (place + 1 < shape_.num_ranks) {
-      const int32_t other = ranks_by_heat_[place + 1];
-      if (rank_load_[other] < load || (rank_load_[other] == load && other > rank)) break;
-      shift_to(place + 1);
-    }
+    const auto to = std::lower_bound(from + 1, end, rank, hotter);
+    std::copy(from + 1, to, from);
+    *(to - 1) = rank;
   }
-  ranks_by_heat_[place] = rank;
-  place_by_heat_[rank] = place;
 }
 
 void LayerState::SetHeld(int rank, int old_expert, HeldExpert entry) {

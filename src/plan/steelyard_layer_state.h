@@ -7,6 +7,7 @@
 // once. After Prepare() nothing allocates.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +42,7 @@ struct Step {
   int32_t rank_b = -1;
   int32_t expert_b = -1;
 
+  bool is_some() const { return rank_a >= 0; }
   bool is_swap() const { return rank_b >= 0; }
 };
 
@@ -92,9 +94,12 @@ class LayerState {
   }
 
   double rank_load(int rank) const { return rank_load_[rank]; }
-  /// The i-th hottest rank, ties to the lowest rank.
-  int rank_by_heat(int i) const { return ranks_by_heat_[i]; }
-  double max_rank_load() const { return rank_load_[ranks_by_heat_[0]]; }
+  /// The i-th hottest rank and the i-th coolest, from 0: one order, hotter first, of equals the
+  /// lower rank.
+  int hot_rank(int i) const { return ranks_by_heat_[i]; }
+  int cool_rank(int i) const { return ranks_by_heat_[shape_.num_ranks - 1 - i]; }
+  double max_rank_load() const { return rank_load_[hot_rank(0)]; }
+  double min_rank_load() const { return rank_load_[cool_rank(0)]; }
 
   /// The same bin by bin: of a copy of an expert, and of a rank, [num_bins]. Only kept where there
   /// are several bins.
@@ -123,6 +128,17 @@ class LayerState {
         visit(64 * i + std::countr_zero(word));
       }
     }
+  }
+
+  /// The largest load among the other holders of `expert` when `rank` gives its copy up; 0 where
+  /// there are none.
+  double HottestHolderWithout(int expert, int rank) const {
+    const double rise = copy_load_[expert].less - copy_load_[expert].now;
+    double hottest = 0.0;
+    ForEachHolder(expert, [&](int holder) {
+      if (holder != rank) hottest = std::max(hottest, rank_load_[holder] + rise);
+    });
+    return hottest;
   }
 
   /// Writes what is held, [num_slots]: an expert that `current` has on the same rank keeps its
@@ -168,7 +184,6 @@ class LayerState {
   std::vector<double> rank_load_;       // [num_ranks]
   std::vector<double> rank_bins_;       // [num_ranks, num_bins]
   std::vector<int32_t> ranks_by_heat_;  // [num_ranks]
-  std::vector<int32_t> place_by_heat_;  // [num_ranks] the inverse
   std::vector<int32_t> mark_;           // [num_experts]
 };
 

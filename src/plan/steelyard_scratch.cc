@@ -9,8 +9,6 @@ namespace steelyard {
 
 void ScratchPlacer::Prepare(const LayerShape& shape) {
   shape_ = shape;
-  score_.Reserve(shape.num_experts);
-  copies_.assign(shape.num_experts, 0);
   copy_load_.assign(shape.num_experts, 0.0);
   by_load_.assign(shape.num_experts, 0);
   used_.assign(shape.num_ranks, 0);
@@ -19,9 +17,10 @@ void ScratchPlacer::Prepare(const LayerShape& shape) {
   taken_.reserve(shape.num_ranks);
 }
 
-void ScratchPlacer::Place(std::span<const double> expert_loads, std::span<int32_t> slot_to_expert) {
+void ScratchPlacer::Place(std::span<const double> expert_loads, std::span<const int32_t> copies,
+                          std::span<int32_t> slot_to_expert) {
   slots_ = slot_to_expert;
-  Apportion(expert_loads, shape_.num_ranks, shape_.num_slots(), copies_, score_);
+  copies_ = copies;
   for (int expert = 0; expert < shape_.num_experts; ++expert) {
     copy_load_[expert] = expert_loads[expert] / copies_[expert];
   }

@@ -1,5 +1,4 @@
-// A placement of one layer from nothing: how many copies each expert gets, and which rank takes
-// which copy.
+// A placement of one layer from nothing: which rank takes which copy.
 //
 // Pure functions of their arguments; the objects are workspace, one per worker. After Prepare()
 // nothing allocates.
@@ -9,12 +8,11 @@
 #include <span>
 #include <vector>
 
-#include "plan/score.h"
 #include "plan/steelyard_layer_state.h"
 
 namespace steelyard {
 
-/// Apportions the slots (score.h), then deals the copies out, heaviest first, each to the coolest
+/// Deals out the copies of all experts, heaviest first, each to the coolest
 /// rank that has a free slot and lacks the expert. Where no rank is left for a copy, a rank with
 /// room takes an expert of another, which takes the copy.
 class ScratchPlacer {
@@ -23,7 +21,8 @@ class ScratchPlacer {
 
   /// Writes `slot_to_expert` [num_slots], a rank's heaviest expert first. `expert_loads` is
   /// [num_experts]. Requires: num_experts <= num_slots, slots_per_rank <= num_experts.
-  void Place(std::span<const double> expert_loads, std::span<int32_t> slot_to_expert);
+  void Place(std::span<const double> expert_loads, std::span<const int32_t> copies,
+             std::span<int32_t> slot_to_expert);
 
  private:
   struct OpenRank {
@@ -37,15 +36,14 @@ class ScratchPlacer {
   bool Holds(int rank, int expert) const;
 
   LayerShape shape_;
-  ScoreWorkspace score_;
-  std::span<int32_t> slots_;       // [num_slots] what is being written
-  std::vector<int32_t> copies_;    // [num_experts]
-  std::vector<double> copy_load_;  // [num_experts]
-  std::vector<int32_t> by_load_;   // [num_experts] heaviest copy first
-  std::vector<int32_t> used_;      // [num_ranks] slots taken
-  std::vector<double> rank_load_;  // [num_ranks]
-  std::vector<OpenRank> open_;     // heap of ranks with a free slot, the coolest on top
-  std::vector<OpenRank> taken_;    // those that have just taken a copy of the expert at hand
+  std::span<int32_t> slots_;         // [num_slots] what is being written
+  std::span<const int32_t> copies_;  // [num_experts]
+  std::vector<double> copy_load_;    // [num_experts]
+  std::vector<int32_t> by_load_;     // [num_experts] heaviest copy first
+  std::vector<int32_t> used_;        // [num_ranks] slots taken
+  std::vector<double> rank_load_;    // [num_ranks]
+  std::vector<OpenRank> open_;       // heap of ranks with a free slot, the coolest on top
+  std::vector<OpenRank> taken_;      // those that have just taken a copy of the expert at hand
 };
 
 }  // namespace steelyard

@@ -1,23 +1,34 @@
-// The bottleneck search of the `steelyard` policy: cools the hottest rank of one layer, step by
-// step, on the loads summed over bins.
+// The search of the `steelyard` policy on the loads summed over bins: a path of exchanges, cut
+// where it was best.
 #pragma once
 
 #include <vector>
 
+#include "plan/steelyard_cooling.h"
 #include "plan/steelyard_layer_state.h"
 
 namespace steelyard {
 
 struct SearchOptions {
-  double price = 0.0;        // of one move, in units of load
-  double lower_bound = 0.0;  // no placement has a smaller maximum; in units of load
-  int max_steps = 0;
+  double price = 0.0;          // of one move, in units of load
+  double lower_bound = 0.0;    // no placement has a smaller objective; in units of load
+  double heaviest_copy = 0.0;  // experts whose copies are heavier are given more of them first
 };
 
-/// From the hottest rank, takes the best *swap*, *added copy* or *shed copy* until none cools it,
-/// and leaves `state` at the point of that path where maximum rank load + price x moves was least
-/// (the start, where nothing was better). `path` is workspace: capacity for max_steps + num_slots
-/// steps keeps this from allocating.
-void SearchBottleneck(const SearchOptions& options, LayerState& state, std::vector<Step>& path);
+/// One object per worker. After Prepare() nothing allocates.
+class PathSearch {
+ public:
+  void Prepare(const LayerShape& shape);
+
+  /// First gives copies to experts that lack them (steelyard_repair.h), then cools the hottest rank
+  /// (steelyard_cooling.h) until no exchange does, and leaves `state` at the point of this path
+  /// where objective + price x moves was least: where it was, if no point was better.
+  void Run(const SearchOptions& options, LayerState& state);
+
+ private:
+  size_t max_steps_ = 0;
+  CoolingStepFinder cooling_;
+  std::vector<Step> path_;
+};
 
 }  // namespace steelyard
