@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "balance/ballot.h"
+#include "balance/cycle.h"
 #include "balance/planning.h"
 #include "balance/recorder.h"
 #include "balance/round_costs.h"
@@ -19,6 +20,8 @@ namespace {
 
 // A pump without a budget, for the mode that stops the world.
 constexpr size_t kEverything = SIZE_MAX / 2;
+// How long it waits for loads or a plan between two votes.
+constexpr Duration kSyncTurn = std::chrono::milliseconds(20);
 
 bool Plans(BalanceMode mode) { return mode == BalanceMode::kSync || mode == BalanceMode::kAsync; }
 
@@ -31,11 +34,13 @@ class CycleBalancer : public Balancer {
         part_(part),
         recorder_(part),
         gather_(host.comm, part, options.window_steps),
-        planning_(options, host.make_policy),
+        planning_(options, host.clock, host.make_policy),
         mover_(std::move(mover)),
         first_slot_(initial.topology().first_slot_of_rank(host.comm->rank())) {}
 
-  Status Start(const Placement& initial) { return planning_.Start(initial); }
+  Status Start(const Placement& initial) {
+    return Plans(options_.mode) ? planning_.Start(initial) : Status::Ok();
+  }
 
   void BeginStep() override {
     STEELYARD_CHECK(!in_step_);
@@ -45,9 +50,7 @@ class CycleBalancer : public Balancer {
   LayerTables tables(int layer) const override { return mover_->tables(layer); }
 
   void Record(int layer, Phase phase, std::span<const uint32_t> counts) override {
-    const int64_t step_of_window = step_ % options_.window_steps;
-    const int64_t bin = step_of_window * options_.bins_per_window / options_.window_steps;
-    recorder_.Add(static_cast<int>(bin), phase, layer, counts);
+    recorder_.Add(NumBinsBegun(step_), phase, layer, counts);
   }
 
   void Pump() override { mover_->Pump(options_.pump_bytes); }
@@ -58,9 +61,8 @@ class CycleBalancer : public Balancer {
     if (vote_.has_value() && step_ == vote_->use_at_step) {
       STEELYARD_RETURN_IF_ERROR(UseVote());
     }
-    STEELYARD_RETURN_IF_ERROR(TakeWindows());
-    const bool window_ends = (step_ + 1) % options_.window_steps == 0;
-    if (window_ends) {
+    TakeWindows();
+    if ((step_ + 1) % options_.window_steps == 0) {
       STEELYARD_RETURN_IF_ERROR(EndWindow());
     }
     if (cycle_.has_value() && !vote_.has_value()) {
@@ -70,28 +72,7 @@ class CycleBalancer : public Balancer {
     return Status::Ok();
   }
 
-  Status Finish() override {
-    const Deadline deadline = Deadline::After(options_.vote_deadline, *host_.clock);
-    while (true) {
-      STEELYARD_ASSIGN_OR_RETURN(std::optional<GatheredWindow> window, gather_.Wait(deadline));
-      if (!window.has_value()) {
-        break;
-      }
-      Publish(*std::move(window));
-    }
-    const int64_t whole_bins =
-        step_ % options_.window_steps * options_.bins_per_window / options_.window_steps;
-    if (whole_bins > 0) {
-      STEELYARD_RETURN_IF_ERROR(
-          gather_.Start(step_ / options_.window_steps, recorder_.counts(), mover_->placement()));
-      STEELYARD_ASSIGN_OR_RETURN(std::optional<GatheredWindow> window, gather_.Wait(deadline));
-      if (host_.on_loads) {
-        host_.on_loads(FirstBins(window->loads, static_cast<int>(whole_bins)));
-      }
-    }
-    planning_.Cancel();
-    return Status::Ok();
-  }
+  Status Finish() override;
 
   std::span<const int64_t> loads() const override { return recorder_.loads(); }
   void ClearLoads() override { recorder_.ClearLoads(); }
@@ -100,268 +81,43 @@ class CycleBalancer : public Balancer {
   const BalancerMetrics& metrics() const override { return metrics_; }
 
  private:
-  struct Cycle {
-    uint64_t id = 0;
-    int64_t window_idx = 0;  // whose end began it
-    Deadline deadline;
-    bool submitted = false;
-    std::optional<PlanOutcome> outcome;
-    bool moving = false;
-    Status failure;  // why this rank objects, where what failed is not the mover
-    Objection objection = Objection::kNone;
-  };
   struct Vote {
     uint64_t id = 0;
     int64_t use_at_step = 0;
   };
 
-  // --- windows
-
-  Status EndWindow() {
-    const int64_t window_idx = step_ / options_.window_steps;
-    STEELYARD_RETURN_IF_ERROR(gather_.Start(window_idx, recorder_.counts(), mover_->placement()));
-    recorder_.Clear();
-    if (!Plans(options_.mode)) {
-      return Status::Ok();
-    }
-    WarnWhenIdle();
-    if (!cycle_.has_value() && !metrics_.planning_stopped) {
-      BeginCycle(window_idx);
-      if (options_.mode == BalanceMode::kSync) {
-        return RunCycleNow();
-      }
-    }
-    return Status::Ok();
+  // Of the window that `step` belongs to: bins that lie wholly before it.
+  int NumBinsBegun(int64_t step) const {
+    return static_cast<int>(step % options_.window_steps * options_.bins_per_window /
+                            options_.window_steps);
   }
 
-  Status TakeWindows() {
-    while (true) {
-      STEELYARD_ASSIGN_OR_RETURN(std::optional<GatheredWindow> window, gather_.Poll());
-      if (!window.has_value()) {
-        return Status::Ok();
-      }
-      Publish(*std::move(window));
+  Status EndWindow();
+  void TakeWindows();
+  void Publish(GatheredWindow window);
+  void WarnWhenIdle();
+
+  void BeginCycle(int64_t window_idx);
+  Status StartVote();
+  Status UseVote();
+  Result<VoteWords> WaitVote();
+  Status Decide(const Verdict& verdict);
+  void BeginMoving();
+  void CommitRound();
+  void EndCycle();
+  void AbandonCycle(std::string reason, int reporting_rank);
+  Status RunCycleNow();
+
+  Status WithPlace(const Status& status, uint64_t vote_id) const {
+    if (status.ok()) {
+      return status;  // without a message: a vote allocates nothing
     }
+    return status.WithContext(
+        fmt::format("rank {}, step {}: no result of vote {}", host_.comm->rank(), step_, vote_id));
   }
-
-  void Publish(GatheredWindow window) {
-    metrics_.windows.push_back(window.stats);
-    const auto loads = std::make_shared<const LoadWindow>(std::move(window.loads));
-    if (host_.on_loads) {
-      host_.on_loads(*loads);
-    }
-    if (!Plans(options_.mode)) {
-      return;
-    }
-    planning_.AddWindow(loads);
-    if (options_.mode == BalanceMode::kAsync && cycle_.has_value() && !cycle_->submitted &&
-        cycle_->window_idx == window.window_idx) {
-      cycle_->submitted = true;
-      const Status submitted = planning_.Submit(mover_->placement());
-      if (!submitted.ok()) {
-        Object(planning_.stopped() ? Objection::kPlanningStopped : Objection::kPlanFailed,
-               submitted);
-      }
-    }
-  }
-
-  void WarnWhenIdle() {
-    ++metrics_.windows_without_cycle;
-    if (metrics_.windows_without_cycle % options_.idle_windows_warning == 0) {
-      Log(LogLevel::kWarning, "rank {}: no cycle committed or kept for {} windows; last reason: {}",
-          host_.comm->rank(), metrics_.windows_without_cycle,
-          metrics_.last_abandon_reason.empty() ? "none" : metrics_.last_abandon_reason);
-    }
-  }
-
-  // --- one cycle
-
-  void BeginCycle(int64_t window_idx) {
-    ++metrics_.cycles_started;
-    cycle_.emplace(Cycle{static_cast<uint64_t>(metrics_.cycles_started), window_idx,
-                         Deadline::After(options_.cycle_deadline, *host_.clock), false,
-                         std::nullopt, false, Status::Ok(), Objection::kNone});
-  }
-
-  void Object(Objection objection, Status why) {
-    if (cycle_->objection == Objection::kNone) {
-      cycle_->objection = objection;
-      cycle_->failure = std::move(why);
-    }
-  }
-
-  // What this rank has to say about the cycle now.
-  Ballot FillBallot() {
-    TakePlan();
-    Ballot ballot;
-    ballot.cycle = cycle_->id;
-    if (cycle_->moving) {
-      ballot.round = mover_->round();
-      ballot.ready = mover_->RoundComplete();
-      if (!mover_->failure().ok()) {
-        Object(Objection::kTransferFailed, mover_->failure());
-      }
-    } else {
-      ballot.ready = cycle_->outcome.has_value();
-      ballot.digest = ballot.ready ? cycle_->outcome->digest : 0;
-    }
-    if (!ballot.ready && cycle_->deadline.Expired()) {
-      const Objection late = cycle_->moving      ? Objection::kTransferLate
-                             : cycle_->submitted ? Objection::kPlanLate
-                                                 : Objection::kGatherLost;
-      Object(late,
-             DeadlineExceeded(fmt::format(
-                 "cycle {} is older than {} ms", cycle_->id,
-                 std::chrono::duration_cast<std::chrono::milliseconds>(options_.cycle_deadline)
-                     .count())));
-    }
-    ballot.objection = cycle_->objection;
-    return ballot;
-  }
-
-  void TakePlan() {
-    if (cycle_->moving || cycle_->outcome.has_value() || !cycle_->submitted || !planning_.done()) {
-      return;
-    }
-    KeepOutcome(planning_.Take());
-  }
-
-  void KeepOutcome(Result<PlanOutcome> outcome) {
-    if (outcome.ok()) {
-      cycle_->outcome.emplace(*std::move(outcome));
-    } else {
-      Object(Objection::kPlanFailed, outcome.status());
-    }
-  }
-
-  Status StartVote() {
-    vote_.emplace(Vote{next_vote_id_++, step_ + options_.vote_lag_steps});
-    return host_.comm->StartVote(vote_->id, FillBallot().Pack(host_.comm->rank()));
-  }
-
-  Status UseVote() {
-    STEELYARD_ASSIGN_OR_RETURN(const bool there, host_.comm->TestVote(vote_->id));
-    const TimePoint begin = host_.clock->Now();
-    STEELYARD_ASSIGN_OR_RETURN(const VoteWords words, WaitVote());
-    if (!there) {
-      CountStall(host_.clock->Now() - begin);
-    }
-    return Decide(Verdict::Unpack(words));
-  }
-
-  Result<VoteWords> WaitVote() {
-    const Vote vote = *vote_;
-    vote_.reset();
-    Result<VoteWords> words =
-        host_.comm->WaitVote(vote.id, Deadline::After(options_.vote_deadline, *host_.clock));
-    if (words.ok()) {
-      return words;
-    }
-    return words.status().WithContext(
-        fmt::format("rank {}, step {}: no result of vote {}", host_.comm->rank(), step_, vote.id));
-  }
-
   void CountStall(Duration stall) {
     metrics_.stall_total += stall;
     metrics_.stall_max = std::max(metrics_.stall_max, stall);
-  }
-
-  // Every rank is here at the same step with the same verdict.
-  Status Decide(const Verdict& verdict) {
-    if (!verdict.same_cycle_and_round) {
-      return Internal(fmt::format("rank {}, step {}: ranks voted on different cycles or rounds",
-                                  host_.comm->rank(), step_));
-    }
-    if (verdict.objection != Objection::kNone) {
-      metrics_.planning_stopped |= verdict.objection == Objection::kPlanningStopped;
-      AbandonCycle(fmt::format("rank {} objects: {}", verdict.objecting_rank,
-                               ObjectionText(verdict.objection)));
-    } else if (verdict.all_ready && cycle_->moving) {
-      CommitRound();
-    } else if (verdict.all_ready && !verdict.digests_equal) {
-      AbandonCycle("ranks made different plans");
-    } else if (verdict.all_ready) {
-      BeginMoving();
-    }
-    return Status::Ok();
-  }
-
-  void BeginMoving() {
-    PlanOutcome outcome = *std::move(cycle_->outcome);
-    planning_.Adopt(outcome);
-    metrics_.duplicates_replaced += outcome.duplicates_replaced;
-    if (outcome.migration.rounds.empty()) {
-      ++metrics_.cycles_kept;
-      EndCycle();
-      return;
-    }
-    cycle_->moving = true;
-    round_costs_ = CostOfRounds(outcome.migration, *host_.store);
-    mover_->Begin(cycle_->id, std::move(outcome.migration));
-  }
-
-  void CommitRound() {
-    const RoundCost& cost = round_costs_[mover_->round()];
-    for (const int layer : cost.layers) {
-      recorder_.Fold(
-          layer, mover_->tables(layer).slot_to_expert.subspan(first_slot_, part_.slots_per_rank));
-    }
-    mover_->CommitRound();
-    metrics_.moves += cost.moves;
-    metrics_.bytes_moved += cost.bytes;
-    if (mover_->InFlight()) {
-      return;
-    }
-    ++metrics_.cycles_committed;
-    if (metrics_.first_window_after_commit < 0) {
-      // The window that the next step belongs to has begun already unless that step is its first.
-      metrics_.first_window_after_commit = (step_ + options_.window_steps) / options_.window_steps;
-    }
-    EndCycle();
-  }
-
-  void EndCycle() {
-    cycle_.reset();
-    metrics_.windows_without_cycle = 0;
-  }
-
-  void AbandonCycle(std::string reason) {
-    if (!cycle_->failure.ok()) {
-      reason += fmt::format(" ({})", cycle_->failure.message());
-    }
-    mover_->Abandon();
-    planning_.Cancel();
-    ++metrics_.cycles_abandoned;
-    Log(LogLevel::kWarning, "rank {}, step {}: cycle {} abandoned: {}", host_.comm->rank(), step_,
-        cycle_->id, reason);
-    metrics_.last_abandon_reason = std::move(reason);
-    cycle_.reset();
-  }
-
-  // --- mode kSync: the whole cycle between two steps
-
-  Status RunCycleNow() {
-    const TimePoint begin = host_.clock->Now();
-    const int64_t window_idx = cycle_->window_idx;
-    while (static_cast<int64_t>(metrics_.windows.size()) <= window_idx) {
-      Result<std::optional<GatheredWindow>> window = gather_.Wait(cycle_->deadline);
-      if (!window.ok() || !window->has_value()) {
-        Object(Objection::kGatherLost, window.status());
-        break;
-      }
-      Publish(**std::move(window));
-    }
-    if (cycle_->objection == Objection::kNone) {
-      KeepOutcome(planning_.PlanNow(mover_->placement()));
-    }
-    while (cycle_.has_value()) {
-      mover_->Pump(kEverything);
-      STEELYARD_RETURN_IF_ERROR(StartVote());
-      STEELYARD_ASSIGN_OR_RETURN(const VoteWords words, WaitVote());
-      STEELYARD_RETURN_IF_ERROR(Decide(Verdict::Unpack(words)));
-    }
-    CountStall(host_.clock->Now() - begin);
-    return Status::Ok();
   }
 
   const BalancerOptions options_;
@@ -378,9 +134,241 @@ class CycleBalancer : public Balancer {
   uint64_t next_vote_id_ = 1;
   std::optional<Cycle> cycle_;
   std::optional<Vote> vote_;
-  std::vector<RoundCost> round_costs_;  // of the migration in flight
+  std::vector<RoundCost> round_costs_;      // of the migration in flight
+  int64_t first_window_after_commit_ = -1;  // its number; windows that are lost have one too
   BalancerMetrics metrics_;
 };
+
+// --- windows
+
+Status CycleBalancer::EndWindow() {
+  const int64_t window_idx = step_ / options_.window_steps;
+  gather_.Start(window_idx, recorder_.counts(), mover_->placement());
+  recorder_.Clear();
+  if (!Plans(options_.mode)) {
+    return Status::Ok();
+  }
+  WarnWhenIdle();
+  if (!cycle_.has_value() && !metrics_.planning_stopped) {
+    BeginCycle(window_idx);
+    if (options_.mode == BalanceMode::kSync) {
+      return RunCycleNow();
+    }
+  }
+  return Status::Ok();
+}
+
+void CycleBalancer::TakeWindows() {
+  while (std::optional<GatheredWindow> window = gather_.Poll()) {
+    Publish(*std::move(window));
+  }
+  metrics_.windows_lost = gather_.num_lost();
+  if (cycle_.has_value() && cycle_->stage() == Cycle::Stage::kGathering &&
+      !gather_.Awaits(cycle_->window_idx())) {
+    cycle_->Object(Objection::kGatherLost, gather_.failure());
+  }
+}
+
+void CycleBalancer::Publish(GatheredWindow window) {
+  metrics_.windows.push_back(std::move(window.stats));
+  if (metrics_.first_window_after_commit < 0 && first_window_after_commit_ >= 0 &&
+      window.window_idx >= first_window_after_commit_) {
+    metrics_.first_window_after_commit = static_cast<int64_t>(metrics_.windows.size()) - 1;
+  }
+  const auto loads = std::make_shared<const LoadWindow>(std::move(window.loads));
+  if (host_.on_loads) {
+    host_.on_loads(*loads);
+  }
+  if (!Plans(options_.mode)) {
+    return;
+  }
+  planning_.AddWindow(window.window_idx, loads);
+  if (cycle_.has_value() && cycle_->window_idx() == window.window_idx) {
+    cycle_->StartPlanning(planning_, mover_->placement());
+  }
+}
+
+void CycleBalancer::WarnWhenIdle() {
+  ++metrics_.windows_without_cycle;
+  if (host_.comm->rank() == 0 &&
+      metrics_.windows_without_cycle % options_.idle_windows_warning == 0) {
+    Log(LogLevel::kWarning, "no cycle committed or kept for {} windows; last reason: {}",
+        metrics_.windows_without_cycle,
+        metrics_.last_abandon_reason.empty() ? "none" : metrics_.last_abandon_reason);
+  }
+}
+
+Status CycleBalancer::Finish() {
+  const Deadline deadline = Deadline::After(options_.vote_deadline, *host_.clock);
+  planning_.Cancel();
+  // What this rank offered is withdrawn, and the gather below shows that all ranks have come here:
+  // nobody reads its experts any more.
+  mover_->Abandon();
+  const int64_t last_idx = step_ / options_.window_steps;
+  const int whole_bins = NumBinsBegun(step_);
+  gather_.Start(last_idx, recorder_.counts(), mover_->placement());
+  while (gather_.Awaits(last_idx)) {
+    std::optional<GatheredWindow> window = gather_.Wait(deadline);
+    if (window.has_value() && window->window_idx < last_idx) {
+      Publish(*std::move(window));
+    } else if (window.has_value()) {
+      if (host_.on_loads && whole_bins > 0) {
+        host_.on_loads(FirstBins(window->loads, whole_bins));
+      }
+      return Status::Ok();
+    } else if (deadline.Expired()) {
+      gather_.GiveUp(last_idx, DeadlineExceeded("they did not come before the end of the run"));
+    }
+  }
+  metrics_.windows_lost = gather_.num_lost();
+  return gather_.failure().WithContext(
+      fmt::format("rank {}: the last loads are lost", host_.comm->rank()));
+}
+
+// --- one cycle
+
+void CycleBalancer::BeginCycle(int64_t window_idx) {
+  ++metrics_.cycles_started;
+  cycle_.emplace(static_cast<uint64_t>(metrics_.cycles_started), window_idx,
+                 Deadline::After(options_.cycle_deadline, *host_.clock));
+}
+
+Status CycleBalancer::StartVote() {
+  const uint64_t id = next_vote_id_++;
+  const Ballot ballot = cycle_->FillBallot(planning_, *mover_);
+  vote_.emplace(Vote{id, step_ + options_.vote_lag_steps});
+  return WithPlace(host_.comm->StartVote(id, ballot.Pack(host_.comm->rank())), id);
+}
+
+Status CycleBalancer::UseVote() {
+  const Result<bool> there = host_.comm->TestVote(vote_->id);
+  if (!there.ok()) {
+    return WithPlace(there.status(), vote_->id);
+  }
+  const TimePoint begin = host_.clock->Now();
+  STEELYARD_ASSIGN_OR_RETURN(const VoteWords words, WaitVote());
+  if (!*there) {
+    CountStall(host_.clock->Now() - begin);
+  }
+  return Decide(Verdict::Unpack(words));
+}
+
+Result<VoteWords> CycleBalancer::WaitVote() {
+  const uint64_t id = vote_->id;
+  vote_.reset();
+  Result<VoteWords> words =
+      host_.comm->WaitVote(id, Deadline::After(options_.vote_deadline, *host_.clock));
+  if (!words.ok()) {
+    return WithPlace(words.status(), id);
+  }
+  return words;
+}
+
+// Every rank is here at the same step with the same verdict.
+Status CycleBalancer::Decide(const Verdict& verdict) {
+  if (!verdict.same_cycle_and_round) {
+    return Internal(fmt::format("rank {}, step {}: ranks voted on different cycles or rounds",
+                                host_.comm->rank(), step_));
+  }
+  const bool moving = cycle_->stage() == Cycle::Stage::kMoving;
+  if (verdict.objection != Objection::kNone) {
+    metrics_.planning_stopped |= verdict.objection == Objection::kPlanningStopped;
+    AbandonCycle(fmt::format("rank {} objects: {}", verdict.objecting_rank,
+                             ObjectionText(verdict.objection)),
+                 verdict.objecting_rank);
+  } else if (verdict.all_ready && moving) {
+    CommitRound();
+  } else if (verdict.all_ready && !verdict.digests_equal) {
+    AbandonCycle("ranks made different plans", 0);
+  } else if (verdict.all_ready) {
+    BeginMoving();
+  }
+  return Status::Ok();
+}
+
+void CycleBalancer::BeginMoving() {
+  PlanOutcome outcome = cycle_->StartMoving();
+  planning_.Adopt(outcome);
+  metrics_.duplicates_replaced += outcome.duplicates_replaced;
+  if (outcome.migration.rounds.empty()) {
+    ++metrics_.cycles_kept;
+    EndCycle();
+    return;
+  }
+  round_costs_ = CostOfRounds(outcome.migration, *host_.store);
+  mover_->Begin(cycle_->id(), std::move(outcome.migration));
+}
+
+void CycleBalancer::CommitRound() {
+  const RoundCost& cost = round_costs_[mover_->round()];
+  for (const int layer : cost.layers) {
+    recorder_.Fold(layer,
+                   mover_->tables(layer).slot_to_expert.subspan(first_slot_, part_.slots_per_rank));
+  }
+  mover_->CommitRound();
+  metrics_.moves += cost.moves;
+  metrics_.bytes_moved += cost.bytes;
+  if (mover_->InFlight()) {
+    return;
+  }
+  ++metrics_.cycles_committed;
+  if (first_window_after_commit_ < 0) {
+    // The window that the next step belongs to has begun already unless that step is its first.
+    first_window_after_commit_ = (step_ + options_.window_steps) / options_.window_steps;
+  }
+  EndCycle();
+}
+
+void CycleBalancer::EndCycle() {
+  cycle_.reset();
+  metrics_.windows_without_cycle = 0;
+}
+
+void CycleBalancer::AbandonCycle(std::string reason, int reporting_rank) {
+  if (!cycle_->failure().ok()) {
+    reason += fmt::format(" ({})", cycle_->failure().message());
+  }
+  if (host_.comm->rank() == reporting_rank) {
+    Log(LogLevel::kWarning, "rank {}, step {}: cycle {} abandoned: {}", reporting_rank, step_,
+        cycle_->id(), reason);
+  }
+  mover_->Abandon();
+  planning_.Cancel();
+  if (cycle_->stage() != Cycle::Stage::kMoving) {
+    // Ranks may know different windows where they came to no agreement. Without those they plan
+    // from the same again.
+    gather_.GiveUp(cycle_->window_idx(), DeadlineExceeded("its cycle was abandoned"));
+    metrics_.windows_lost = gather_.num_lost();
+    planning_.ForgetWindowsUpTo(cycle_->window_idx());
+  }
+  ++metrics_.cycles_abandoned;
+  metrics_.last_abandon_reason = std::move(reason);
+  cycle_.reset();
+}
+
+// --- mode kSync: the whole cycle between two steps
+
+// Nobody waits alone: between two votes a rank waits only a moment for what it lacks.
+Status CycleBalancer::RunCycleNow() {
+  const TimePoint begin = host_.clock->Now();
+  while (cycle_.has_value()) {
+    if (cycle_->stage() == Cycle::Stage::kGathering) {
+      if (std::optional<GatheredWindow> window = gather_.Wait(Deadline::After(kSyncTurn))) {
+        Publish(*std::move(window));
+      }
+      TakeWindows();
+    }
+    if (cycle_->stage() == Cycle::Stage::kPlanning) {
+      planning_.Wait(kSyncTurn);
+    }
+    mover_->Pump(kEverything);
+    STEELYARD_RETURN_IF_ERROR(StartVote());
+    STEELYARD_ASSIGN_OR_RETURN(const VoteWords words, WaitVote());
+    STEELYARD_RETURN_IF_ERROR(Decide(Verdict::Unpack(words)));
+  }
+  CountStall(host_.clock->Now() - begin);
+  return Status::Ok();
+}
 
 }  // namespace
 

@@ -1,8 +1,10 @@
 #include "balance/plan_worker.h"
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <atomic>
+#include <bit>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -16,9 +18,6 @@
 namespace steelyard {
 namespace {
 
-// How long a worker that was told to stop may hold up whoever destroys it.
-constexpr auto kPartingTime = std::chrono::milliseconds(200);
-
 std::vector<double> SummedLoads(const LoadWindow& window) {
   const LoadShape& shape = window.shape();
   std::vector<double> loads(size_t{1} * shape.num_layers * shape.num_experts, 0.0);
@@ -27,6 +26,40 @@ std::vector<double> SummedLoads(const LoadWindow& window) {
                                                               shape.num_experts));
   }
   return loads;
+}
+
+// Ranks that planned on different loads may come to one placement by different rounds, and must not
+// carry those out together.
+uint64_t DigestOf(uint64_t plan_digest, const Placement& target, const Migration& migration) {
+  std::vector<uint64_t> words = {plan_digest, target.Digest(), migration.rounds.size()};
+  for (const Round& round : migration.rounds) {
+    words.push_back(round.arrivals.size());
+    for (const Arrival& arrival : round.arrivals) {
+      for (const int32_t word :
+           {arrival.layer, arrival.rank, arrival.expert, arrival.source_rank}) {
+        words.push_back(static_cast<uint64_t>(word));
+      }
+    }
+    words.push_back(round.steps.size());
+    for (const LayerStep& step : round.steps) {
+      words.push_back(static_cast<uint64_t>(step.layer));
+      words.insert(words.end(), step.slot_to_expert.begin(), step.slot_to_expert.end());
+      for (const double share : step.shares) {
+        words.push_back(std::bit_cast<uint64_t>(share));
+      }
+    }
+  }
+  return XXH3_64bits(words.data(), words.size() * sizeof(uint64_t));
+}
+
+// A policy is the host's: what its plan fits is looked at, not trusted.
+Status CheckFits(const Placement& current, const Placement& planned) {
+  if (planned.topology() == current.topology() && planned.num_layers() == current.num_layers() &&
+      planned.num_experts() == current.num_experts()) {
+    return Status::Ok();
+  }
+  return Internal(
+      fmt::format("it planned {} where {} is in force", planned.ToString(), current.ToString()));
 }
 
 Result<PlanOutcome> PlanOnce(Policy& policy, const PlanJob& job, const CancelFlag* cancel) {
@@ -39,30 +72,43 @@ Result<PlanOutcome> PlanOnce(Policy& policy, const PlanJob& job, const CancelFla
   context.cancel = cancel;
   STEELYARD_ASSIGN_OR_RETURN(Plan plan,
                              policy.MakePlan({&job.current, history, job.options}, state, context));
+  STEELYARD_RETURN_IF_ERROR(CheckFits(job.current, plan.placement));
   Placement target = std::move(plan.placement);
   int64_t duplicates_replaced = 0;
-  if (plan.duplicates > 0) {
+  if (target.CountDuplicates() > 0) {
     STEELYARD_ASSIGN_OR_RETURN(WithoutDuplicates live,
                                ReplaceDuplicates(target, SummedLoads(history.back())));
     target = std::move(live.placement);
     duplicates_replaced = live.num_replaced;
   }
   Migration migration = PlanMigration(job.current, target, history.back(), job.staging_buffers);
-  return PlanOutcome{std::move(target), std::move(migration), std::move(state), plan.digest,
+  const uint64_t digest = DigestOf(plan.digest, target, migration);
+  return PlanOutcome{std::move(target), std::move(migration), std::move(state), digest,
                      duplicates_replaced};
 }
 
-}  // namespace
-
-Result<PlanOutcome> MakePlanOutcome(Policy& policy, const PlanJob& job, const CancelFlag* cancel) {
+// What `body` comes to, named after the policy that it calls.
+template <typename Body>
+auto Guarded(const Policy& policy, const Body& body) -> decltype(body()) {
   try {
-    return PlanOnce(policy, job, cancel);
+    return body();
   } catch (const std::exception& error) {
     return Internal(fmt::format("policy {} threw: {}", policy.name(), error.what()));
   } catch (...) {
     return Internal(
         fmt::format("policy {} threw something that is no std::exception", policy.name()));
   }
+}
+
+}  // namespace
+
+Status PreparePolicy(Policy& policy, const Placement& current, const LoadShape& window_shape,
+                     int num_windows) {
+  return Guarded(policy, [&] { return policy.Prepare(current, window_shape, num_windows, 1); });
+}
+
+Result<PlanOutcome> MakePlanOutcome(Policy& policy, const PlanJob& job, const CancelFlag* cancel) {
+  return Guarded(policy, [&] { return PlanOnce(policy, job, cancel); });
 }
 
 struct PlanWorker::Shared {
@@ -85,12 +131,14 @@ PlanWorker::PlanWorker(std::unique_ptr<Policy> policy) : shared_(std::make_share
   std::thread([shared = shared_] { Run(shared); }).detach();
 }
 
-PlanWorker::~PlanWorker() {
+PlanWorker::~PlanWorker() { Stop(Duration::zero()); }
+
+void PlanWorker::Stop(Duration at_most) {
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->stop = true;
   shared_->cancel.Cancel();
   shared_->changed.notify_all();
-  shared_->changed.wait_for(lock, kPartingTime, [this] { return shared_->gone; });
+  shared_->changed.wait_for(lock, at_most, [this] { return shared_->gone; });
 }
 
 void PlanWorker::Submit(PlanJob job) {
@@ -120,6 +168,12 @@ Result<PlanOutcome> PlanWorker::Take() {
   return outcome;
 }
 
+void PlanWorker::WaitForChange(Duration at_most) const {
+  std::unique_lock<std::mutex> lock(shared_->mutex);
+  shared_->changed.wait_for(lock, at_most,
+                            [this] { return shared_->outcome.has_value() || !shared_->busy; });
+}
+
 void PlanWorker::Cancel() {
   const std::lock_guard<std::mutex> lock(shared_->mutex);
   if (!shared_->busy) {
@@ -127,7 +181,8 @@ void PlanWorker::Cancel() {
   }
   shared_->cancel.Cancel();
   shared_->unwanted = true;
-  if (shared_->outcome.has_value()) {
+  if (shared_->job.has_value() || shared_->outcome.has_value()) {
+    shared_->job.reset();
     shared_->outcome.reset();
     shared_->busy = false;
     shared_->done.store(false, std::memory_order_release);
@@ -152,6 +207,7 @@ void PlanWorker::Run(const std::shared_ptr<Shared>& shared) {
       shared->outcome.emplace(std::move(outcome));
       shared->done.store(true, std::memory_order_release);
     }
+    shared->changed.notify_all();
   }
   shared->gone = true;
   shared->changed.notify_all();

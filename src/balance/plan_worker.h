@@ -6,12 +6,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "migrate/migration.h"
+#include "steelyard/base/clock.h"
 #include "steelyard/base/status.h"
 #include "steelyard/load/load_window.h"
 #include "steelyard/placement/placement.h"
@@ -30,19 +29,23 @@ struct PlanJob {
 struct PlanOutcome {
   Placement target;
   Migration migration;
-  PolicyState state;  // after planning; to be kept only if all ranks agree on the plan
-  uint64_t digest = 0;
+  PolicyState state;    // after planning; to be kept only if all ranks agree on the plan
+  uint64_t digest = 0;  // of the plan and of every transfer and table of the migration
   int64_t duplicates_replaced = 0;
 };
 
-/// Plans on the calling thread. What the policy throws becomes kInternal.
+/// Policy::Prepare() for one worker. What the policy throws becomes kInternal.
+Status PreparePolicy(Policy& policy, const Placement& current, const LoadShape& window_shape,
+                     int num_windows);
+/// Plans on the calling thread. What the policy throws becomes kInternal, and so does a plan for
+/// other layers, experts or ranks than those in force.
 Result<PlanOutcome> MakePlanOutcome(Policy& policy, const PlanJob& job, const CancelFlag* cancel);
 
 class PlanWorker {
  public:
   /// Starts the thread. It owns the policy.
   explicit PlanWorker(std::unique_ptr<Policy> policy);
-  /// Cancels what is running, and waits for the thread no longer than a moment.
+  /// Tells the thread to end, and does not wait for it.
   ~PlanWorker();
   PlanWorker(const PlanWorker&) = delete;
   PlanWorker& operator=(const PlanWorker&) = delete;
@@ -56,8 +59,15 @@ class PlanWorker {
   /// Requires: done().
   Result<PlanOutcome> Take();
 
+  /// Waits until the job has ended, but not longer than `at_most`.
+  void WaitForChange(Duration at_most) const;
+
   /// Asks the running job to end; its outcome is thrown away.
   void Cancel();
+
+  /// Tells the thread to end, and waits for that no longer than `at_most`. Nothing may be submitted
+  /// afterwards.
+  void Stop(Duration at_most);
 
  private:
   struct Shared;

@@ -1,10 +1,12 @@
 // The planning side of one rank: history of windows, the worker, and what it keeps from plan to
 // plan.
 //
-// A worker that does not end when told to is given up and replaced; after two of them no more is
+// A worker whose job is no longer wanted is told to end, and given time to do so while the next job
+// waits for it. One that is still busy then is given up and replaced; after two of them no more is
 // started, and the ballot says so.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -18,30 +20,30 @@ namespace steelyard {
 class Planning {
  public:
   static constexpr int kMaxWorkersAbandoned = 2;
+  using MakePolicyFunction = std::function<Result<std::unique_ptr<Policy>>()>;
 
-  Planning(const BalancerOptions& options,
-           std::function<Result<std::unique_ptr<Policy>>()> make_policy)
-      : options_(options), make_policy_(std::move(make_policy)) {}
+  /// `clock` must outlive it.
+  Planning(const BalancerOptions& options, const Clock* clock, MakePolicyFunction make_policy)
+      : options_(options), clock_(clock), make_policy_(std::move(make_policy)) {}
+  /// Waits a moment for the worker, and no longer.
+  ~Planning();
 
-  /// Takes the memory of the first plan. In mode kAsync also starts the worker.
+  /// Takes the memory of the first plan and starts the worker. Fails when there is no policy, or
+  /// it cannot be made.
   Status Start(const Placement& initial);
 
-  void AddWindow(std::shared_ptr<const LoadWindow> window);
+  void AddWindow(int64_t window_idx, std::shared_ptr<const LoadWindow> loads);
+  /// Plans see windows after this one only.
+  void ForgetWindowsUpTo(int64_t window_idx);
 
-  /// Hands the history to the worker, replacing one that is still busy. Fails when no worker can be
-  /// had.
-  Status Submit(const Placement& current);
-  /// The worker has something to take.
-  bool done() const { return worker_ != nullptr && worker_->done(); }
-  /// Requires: done().
-  Result<PlanOutcome> Take() { return worker_->Take(); }
-  /// Nobody wants what the worker does any more.
+  /// Asks for a plan on the history. Requires: the last one was taken or cancelled.
+  void Submit(const Placement& current);
+  /// The plan, or why there is none; nothing while it is being made.
+  std::optional<Result<PlanOutcome>> Poll();
+  /// Waits until Poll() may have something, but not longer than `at_most` of real time.
+  void Wait(Duration at_most) const;
+  /// Nobody wants the plan any more.
   void Cancel();
-
-  /// Plans on the calling thread.
-  Result<PlanOutcome> PlanNow(const Placement& current) {
-    return MakePlanOutcome(*policy_, MakeJob(current), nullptr);
-  }
 
   /// All ranks agreed on a plan: what the policy keeps is what it kept then.
   void Adopt(const PlanOutcome& outcome) { state_ = outcome.state; }
@@ -49,13 +51,22 @@ class Planning {
   bool stopped() const { return workers_abandoned_ >= kMaxWorkersAbandoned; }
 
  private:
+  struct Window {
+    int64_t window_idx;
+    std::shared_ptr<const LoadWindow> loads;
+  };
+
   PlanJob MakeJob(const Placement& current) const;
+  Result<std::unique_ptr<PlanWorker>> MakeWorker(const Placement& current) const;
+  Status ReplaceWorker();
 
   const BalancerOptions options_;
-  const std::function<Result<std::unique_ptr<Policy>>()> make_policy_;
-  std::unique_ptr<Policy> policy_;                         // mode kSync
-  std::unique_ptr<PlanWorker> worker_;                     // mode kAsync
-  std::deque<std::shared_ptr<const LoadWindow>> history_;  // oldest first
+  const Clock* clock_;
+  const MakePolicyFunction make_policy_;
+  std::unique_ptr<PlanWorker> worker_;
+  std::optional<PlanJob> waiting_;   // for the worker to end what was cancelled
+  std::optional<Deadline> parting_;  // when a worker that was told to end should have
+  std::deque<Window> history_;       // oldest first
   PolicyState state_;
   int workers_abandoned_ = 0;
 };

@@ -1,6 +1,10 @@
 #include "balance/window_gather.h"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "steelyard/base/log.h"
 
 namespace steelyard {
 namespace {
@@ -15,87 +19,108 @@ WindowGather::WindowGather(Communicator* comm, const PartShape& shape, int windo
       window_steps_(window_steps),
       gathered_(shape.num_counts() * comm->num_ranks()) {}
 
-Status WindowGather::Start(int64_t window_idx, std::span<const uint32_t> counts,
-                           const Placement& in_force) {
+void WindowGather::Start(int64_t window_idx, std::span<const uint32_t> counts,
+                         const Placement& in_force) {
   if (pending_.size() == Communicator::kMaxGathers) {
-    pending_.erase(pending_.begin());
+    Lose(0, DeadlineExceeded("newer windows have ended since"));
   }
   pending_.push_back({window_idx, in_force});
-  return comm_->StartGather(GatherId(window_idx), std::as_bytes(counts));
+  const Status started = comm_->StartGather(GatherId(window_idx), std::as_bytes(counts));
+  if (!started.ok()) {
+    Lose(pending_.size() - 1, started);
+  }
 }
 
-Result<std::optional<GatheredWindow>> WindowGather::Poll() {
-  if (pending_.empty()) {
-    return std::optional<GatheredWindow>();
+std::optional<GatheredWindow> WindowGather::Poll() {
+  while (!pending_.empty()) {
+    const Result<bool> there = comm_->TestGather(GatherId(pending_.front().window_idx));
+    if (there.ok()) {
+      return *there ? Wait(Deadline::After(Duration::zero())) : std::nullopt;
+    }
+    Lose(0, there.status());
   }
-  STEELYARD_ASSIGN_OR_RETURN(const bool there,
-                             comm_->TestGather(GatherId(pending_.front().window_idx)));
-  if (!there) {
-    return std::optional<GatheredWindow>();
-  }
-  return TakeOldest(Deadline::After(Duration::zero()));
+  return std::nullopt;
 }
 
-Result<std::optional<GatheredWindow>> WindowGather::Wait(const Deadline& deadline) {
-  if (pending_.empty()) {
-    return std::optional<GatheredWindow>();
+std::optional<GatheredWindow> WindowGather::Wait(const Deadline& deadline) {
+  while (!pending_.empty()) {
+    const Status taken =
+        comm_->TakeGather(GatherId(pending_.front().window_idx),
+                          std::as_writable_bytes(std::span<uint32_t>(gathered_)), deadline);
+    if (taken.ok()) {
+      const Pending pending = std::move(pending_.front());
+      pending_.erase(pending_.begin());
+      return Decode(pending);
+    }
+    if (taken.code() == StatusCode::kDeadlineExceeded) {
+      return std::nullopt;
+    }
+    Lose(0, taken);
   }
-  return TakeOldest(deadline);
+  return std::nullopt;
 }
 
-Result<std::optional<GatheredWindow>> WindowGather::TakeOldest(const Deadline& deadline) {
-  const Pending pending = std::move(pending_.front());
-  pending_.erase(pending_.begin());
-  STEELYARD_RETURN_IF_ERROR(
-      comm_->TakeGather(GatherId(pending.window_idx),
-                        std::as_writable_bytes(std::span<uint32_t>(gathered_)), deadline));
-  return std::optional<GatheredWindow>(Decode(pending));
+void WindowGather::GiveUp(int64_t window_idx, const Status& why) {
+  while (Awaits(window_idx)) {
+    Lose(0, why);
+  }
+}
+
+void WindowGather::Lose(size_t place, const Status& why) {
+  Log(LogLevel::kWarning, "rank {}: the loads of window {} are lost: {}", comm_->rank(),
+      pending_[place].window_idx, why.message());
+  pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(place));
+  ++num_lost_;
+  failure_ = why;
 }
 
 GatheredWindow WindowGather::Decode(const Pending& pending) const {
-  const Topology& topology = pending.placement.topology();
   GatheredWindow window;
   window.window_idx = pending.window_idx;
   window.stats.first_step = pending.window_idx * window_steps_;
+  window.stats.rank_loads.assign(comm_->num_ranks(), 0.0);
   window.loads = LoadWindow({shape_.num_bins, kNumPhases, shape_.num_layers, shape_.num_experts});
   double imbalance_sum = 0.0;
-  std::vector<double> rank_loads(topology.num_ranks());
-  window.stats.rank_loads.assign(topology.num_ranks(), 0.0);
   for (int layer = 0; layer < shape_.num_layers; ++layer) {
-    std::fill(rank_loads.begin(), rank_loads.end(), 0.0);
-    const std::span<const int32_t> held = pending.placement.slot_to_expert(layer);
-    for (int bin = 0; bin < shape_.num_bins; ++bin) {
-      for (int phase = 0; phase < kNumPhases; ++phase) {
-        const std::span<double> experts = window.loads.experts(bin, phase, layer);
-        for (int rank = 0; rank < topology.num_ranks(); ++rank) {
-          const uint32_t* const part = gathered_.data() + shape_.num_counts() * rank;
-          const uint32_t* const slots = part + shape_.slot_row(bin, phase, layer);
-          const uint32_t* const folded = part + shape_.expert_row(bin, phase, layer);
-          for (int slot = 0; slot < shape_.slots_per_rank; ++slot) {
-            experts[held[topology.first_slot_of_rank(rank) + slot]] += slots[slot];
-            rank_loads[rank] += slots[slot];
-          }
-          for (int expert = 0; expert < shape_.num_experts; ++expert) {
-            experts[expert] += folded[expert];
-            rank_loads[rank] += folded[expert];
-          }
-        }
-      }
-    }
-    double total = 0.0;
-    for (const double load : rank_loads) {
-      total += load;
-    }
-    window.stats.tokens += total;
-    const double hottest = *std::max_element(rank_loads.begin(), rank_loads.end());
-    imbalance_sum += total > 0.0 ? hottest * topology.num_ranks() / total : 1.0;
-    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
-      const double relative = total > 0.0 ? rank_loads[rank] * topology.num_ranks() / total : 1.0;
-      window.stats.rank_loads[rank] += relative / shape_.num_layers;
-    }
+    imbalance_sum += DecodeLayer(pending, layer, window);
   }
   window.stats.imbalance = imbalance_sum / shape_.num_layers;
   return window;
+}
+
+// Returns the layer's imbalance.
+double WindowGather::DecodeLayer(const Pending& pending, int layer, GatheredWindow& window) const {
+  const Topology& topology = pending.placement.topology();
+  const std::span<const int32_t> held = pending.placement.slot_to_expert(layer);
+  std::vector<double> rank_loads(topology.num_ranks(), 0.0);
+  for (int bin = 0; bin < shape_.num_bins; ++bin) {
+    for (int phase = 0; phase < kNumPhases; ++phase) {
+      const std::span<double> experts = window.loads.experts(bin, phase, layer);
+      for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+        const uint32_t* const part = gathered_.data() + shape_.num_counts() * rank;
+        const uint32_t* const slots = part + shape_.slot_row(bin, phase, layer);
+        const uint32_t* const folded = part + shape_.expert_row(bin, phase, layer);
+        for (int slot = 0; slot < shape_.slots_per_rank; ++slot) {
+          experts[held[topology.first_slot_of_rank(rank) + slot]] += slots[slot];
+          rank_loads[rank] += slots[slot];
+        }
+        for (int expert = 0; expert < shape_.num_experts; ++expert) {
+          experts[expert] += folded[expert];
+          rank_loads[rank] += folded[expert];
+        }
+      }
+    }
+  }
+  const double total = std::accumulate(rank_loads.begin(), rank_loads.end(), 0.0);
+  const double mean = total / topology.num_ranks();
+  window.stats.tokens += total;
+  double hottest = 0.0;
+  for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+    const double relative = total > 0.0 ? rank_loads[rank] / mean : 1.0;
+    window.stats.rank_loads[rank] += relative / shape_.num_layers;
+    hottest = std::max(hottest, relative);
+  }
+  return hottest;
 }
 
 LoadWindow FirstBins(const LoadWindow& window, int num_bins) {

@@ -78,11 +78,13 @@ struct BalancerMetrics {
   Duration stall_total{0};  // time this rank's steps waited for the balancer
   Duration stall_max{0};
   int64_t windows_without_cycle = 0;  // since one was last committed or kept
+  int64_t windows_lost = 0;           // whose loads did not come together
   bool planning_stopped = false;      // two workers were abandoned
   std::string last_abandon_reason;
   std::vector<WindowStats> windows;  // complete windows, in order
-  int64_t first_window_after_commit =
-      -1;  // index into windows of the first that began after the first committed cycle
+  /// Index into `windows` of the first that began after the first committed cycle; -1 while there
+  /// is none.
+  int64_t first_window_after_commit = -1;
 };
 
 /// What a host hands over. Everything must outlive the balancer.
@@ -119,7 +121,9 @@ class Balancer {
   virtual Status EndStep() = 0;
 
   /// After the last step, on every rank: hands out what is gathered or recorded and not yet seen.
-  /// Collective; waits up to vote_deadline.
+  /// What a cycle still moves is given up; afterwards no peer reads this rank's experts.
+  /// Collective; waits up to vote_deadline, and fails when the last loads do not come in time. No
+  /// step may follow.
   virtual Status Finish() = 0;
 
   /// Tokens per local slot of every MoE layer since the last ClearLoads(), [num_layers,
