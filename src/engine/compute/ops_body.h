@@ -143,47 +143,85 @@ void Softmax(const float* logits, int size, float* probabilities) {
 }
 
 /// scores[p] = scale * (query . key of position p) for all positions of a block, whose keys are
-/// [head_dim, block_positions].
+/// [head_dim, block_positions]. Four chains over head_dim, joined at the end: the additions of one
+/// wait for each other.
 STEELYARD_INLINE void ScoreBlock(const AttentionShape& shape, const float* query, const float* keys,
                                  float scale, float* scores) {
+  const int64_t stride = shape.block_positions;
   for (int p = 0; p < shape.block_positions; p += kLanes) {
-    F32x8 sum{};
-    for (int d = 0; d < shape.head_dim; ++d) {
-      const F32x8 key = Load<F32x8>(keys + int64_t{d} * shape.block_positions + p);
-      sum = Fma(Broadcast<F32x8>(query[d]), key, sum);
+    F32x8 sums[4] = {};
+    int d = 0;
+    for (; d + 4 <= shape.head_dim; d += 4) {
+#pragma GCC unroll 4
+      for (int chain = 0; chain < 4; ++chain) {
+        const F32x8 key = Load<F32x8>(keys + (d + chain) * stride + p);
+        sums[chain] = Fma(Broadcast<F32x8>(query[d + chain]), key, sums[chain]);
+      }
     }
-    Store(scores + p, sum * scale);
+    for (; d < shape.head_dim; ++d) {
+      sums[0] = Fma(Broadcast<F32x8>(query[d]), Load<F32x8>(keys + d * stride + p), sums[0]);
+    }
+    Store(scores + p, ((sums[0] + sums[1]) + (sums[2] + sums[3])) * scale);
   }
 }
 
-/// `kVectors` vectors of a head's output from element `offset` on: the sum over positions, in
-/// order, of probability * value.
-template <int kVectors>
-STEELYARD_INLINE void WeighValues(const AttentionShape& shape, const KvBlock* blocks, int kv_head,
-                                  int position, const float* probabilities, float norm, int offset,
-                                  int count, float* out) {
+/// What the values of one kv head are weighed with.
+struct Weighing {
+  const AttentionShape& shape;
+  const KvBlock* blocks;
+  int kv_head;
+  int position;
+  const float* probabilities;  // times `norm`
+  float norm;
+};
+
+/// `kVectors` vectors of a head's output: the sum over positions of probability * value, even and
+/// odd positions in chains of their own. load(values) and store(v, sum) move vector v.
+template <int kVectors, typename LoadValues, typename StoreSum>
+STEELYARD_INLINE void WeighValues(const Weighing& weighing, LoadValues load, StoreSum store) {
+  const AttentionShape& shape = weighing.shape;
   const int64_t head_floats = int64_t{shape.block_positions} * shape.head_dim;
-  F32x8 sums[kVectors] = {};
-  for (int start = 0; start <= position; start += shape.block_positions) {
-    const int left = position + 1 - start;
+  F32x8 sums[2][kVectors] = {};
+  for (int start = 0; start <= weighing.position; start += shape.block_positions) {
+    const int left = weighing.position + 1 - start;
     const int num_positions = left < shape.block_positions ? left : shape.block_positions;
-    const float* values = blocks[start / shape.block_positions].values + kv_head * head_floats;
-    for (int p = 0; p < num_positions; ++p) {
-      const F32x8 probability = Broadcast<F32x8>(probabilities[start + p]);
-      const float* value = values + int64_t{p} * shape.head_dim + offset;
+    const float* values =
+        weighing.blocks[start / shape.block_positions].values + weighing.kv_head * head_floats;
+    const auto add = [&](int p, F32x8(&chain)[kVectors]) {
+      const F32x8 probability = Broadcast<F32x8>(weighing.probabilities[start + p]);
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        const F32x8 lanes =
-            count < kLanes ? LoadSome(value, count, 0.0F) : Load<F32x8>(value + v * kLanes);
-        sums[v] = Fma(probability, lanes, sums[v]);
+        chain[v] = Fma(probability, load(values + int64_t{p} * shape.head_dim, v), chain[v]);
       }
+    };
+    int p = 0;
+    for (; p + 2 <= num_positions; p += 2) {
+      add(p, sums[0]);
+      add(p + 1, sums[1]);
+    }
+    if (p < num_positions) {
+      add(p, sums[0]);
     }
   }
+#pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    if (count < kLanes) {
-      StoreSome(out + offset, sums[v] / norm, count);
-    } else {
-      Store(out + offset + v * kLanes, sums[v] / norm);
-    }
+    store(v, (sums[0][v] + sums[1][v]) / weighing.norm);
+  }
+}
+
+STEELYARD_INLINE void WeighHead(const Weighing& weighing, float* out) {
+  const int head_dim = weighing.shape.head_dim;
+  int d = 0;
+  for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes) {
+    WeighValues<4>(
+        weighing, [d](const float* value, int v) { return Load<F32x8>(value + d + v * kLanes); },
+        [d, out](int v, F32x8 sum) { Store(out + d + v * kLanes, sum); });
+  }
+  for (; d < head_dim; d += kLanes) {
+    const int count = head_dim - d < kLanes ? head_dim - d : kLanes;
+    WeighValues<1>(
+        weighing, [d, count](const float* value, int) { return LoadSome(value + d, count, 0.0F); },
+        [d, count, out](int, F32x8 sum) { StoreSome(out + d, sum, count); });
   }
 }
 
@@ -201,15 +239,13 @@ void Attend(const AttentionShape& shape, const float* queries, const KvBlock* bl
                  scale, scratch + start);
     }
     const float norm = ExpOfDifferences(scratch, position + 1, scratch);
-    int d = 0;
-    for (; d + 4 * kLanes <= shape.head_dim; d += 4 * kLanes) {
-      WeighValues<4>(shape, blocks, kv_head, position, scratch, norm, d, kLanes, head_out);
-    }
-    for (; d < shape.head_dim; d += kLanes) {
-      const int left = shape.head_dim - d;
-      WeighValues<1>(shape, blocks, kv_head, position, scratch, norm, d,
-                     left < kLanes ? left : kLanes, head_out);
-    }
+    WeighHead({.shape = shape,
+               .blocks = blocks,
+               .kv_head = kv_head,
+               .position = position,
+               .probabilities = scratch,
+               .norm = norm},
+              head_out);
   }
 }
 
