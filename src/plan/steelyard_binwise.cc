@@ -20,6 +20,7 @@ void BinwiseSearch::Prepare(const LayerShape& shape) {
   hot_ranks_.reserve(shape.num_bins);
   rest_.assign(shape.num_bins, 0.0);
   raised_.assign(shape.num_bins, 0.0);
+  hot_bins_.assign(shape.num_bins, 0.0);
 }
 
 void BinwiseSearch::Run(double price, int max_steps, LayerState& state) {
@@ -135,17 +136,25 @@ void BinwiseSearch::TrySwaps(int hot, int other) {
   }
 }
 
-void BinwiseSearch::Raise(int expert, int rank) {
+// What the loss of a copy on `rank` does to the other holders: the hottest rank by itself, the rest
+// together.
+void BinwiseSearch::Raise(int expert, int rank, int hot) {
   const LayerState& state = *state_;
   const double* now = state.copy_bins(expert);
   const double* all = state.expert_bins(expert);
   const int fewer = state.copies(expert) - 1;
   std::copy(rest_.begin(), rest_.end(), raised_.begin());
+  std::copy_n(state.rank_bins(hot), hot_bins_.size(), hot_bins_.begin());
   state.ForEachHolder(expert, [&](int holder) {
     if (holder == rank) return;
     const double* load = state.rank_bins(holder);
     for (size_t t = 0; t < raised_.size(); ++t) {
-      raised_[t] = std::max(raised_[t], load[t] - now[t] + LayerState::Whole(all[t] / fewer));
+      const double risen = load[t] - now[t] + LayerState::Whole(all[t] / fewer);
+      if (holder == hot) {
+        hot_bins_[t] = risen;
+      } else {
+        raised_[t] = std::max(raised_[t], risen);
+      }
     }
   });
 }
@@ -153,12 +162,11 @@ void BinwiseSearch::Raise(int expert, int rank) {
 void BinwiseSearch::TryAdds(int hot, int other) {
   const LayerState& state = *state_;
   const size_t num_bins = tops_.size();
-  const double* hot_bins = state.rank_bins(hot);
   const double* other_bins = state.rank_bins(other);
   for (const HeldExpert& b : state.held(other)) {
-    if (b.copies < 2 || state.Holds(hot, b.expert)) continue;
+    if (b.copies < 2) continue;
     const double* b_bins = state.copy_bins(b.expert);
-    Raise(b.expert, other);
+    Raise(b.expert, other, hot);
     const double floor = Sum(raised_);
     for (const HeldExpert& a : state.held(hot)) {
       if (a.copies == state.shape().num_ranks || state.Holds(other, a.expert)) continue;
@@ -169,7 +177,7 @@ void BinwiseSearch::TryAdds(int hot, int other) {
       double objective = floor;
       for (size_t t = 0; t < num_bins && objective < limit; ++t) {
         const double more = LayerState::Whole(a_all[t] / (a.copies + 1));
-        const double worse = more + std::max(hot_bins[t] - a_bins[t], other_bins[t] - b_bins[t]);
+        const double worse = more + std::max(hot_bins_[t] - a_bins[t], other_bins[t] - b_bins[t]);
         objective += std::max(0.0, worse - raised_[t]);
       }
       Offer(objective, moves, {.rank_a = other, .expert_a = b.expert, .expert_b = a.expert});
@@ -187,7 +195,7 @@ void BinwiseSearch::TrySheds(int hot, int other) {
   for (const HeldExpert& b : state.held(hot)) {
     if (b.copies < 2) continue;
     const double* b_bins = state.copy_bins(b.expert);
-    Raise(b.expert, hot);
+    Raise(b.expert, hot, hot);
     const double floor = Sum(raised_);
     for (const HeldExpert& a : state.held(other)) {
       if (a.copies == state.shape().num_ranks || state.Holds(hot, a.expert)) continue;

@@ -37,7 +37,7 @@ class BinwiseSearch {
   void TrySwaps(int hot, int other);
   void TryAdds(int hot, int other);
   void TrySheds(int hot, int other);
-  void Raise(int expert, int rank);
+  void Raise(int expert, int rank, int hot);
   /// An objective that is not below this is no better than what has been found.
   double Limit(int moves) const { return objective_ - best_gain_ - price_ * moves; }
   void Offer(double objective, int moves, const Step& step);
@@ -51,6 +51,7 @@ class BinwiseSearch {
   std::vector<HotRank> hot_ranks_;  // at most num_bins, the largest gain first
   std::vector<double> rest_;        // [num_bins] the largest load outside the pair at hand
   std::vector<double> raised_;      // [num_bins] the same when an expert loses a copy
+  std::vector<double> hot_bins_;    // [num_bins] the hot rank's loads then
 };
 
 }  // namespace steelyard

@@ -106,16 +106,17 @@ void CoolingStepFinder::TryAdds(int from, int to) {
 }
 
 void CoolingStepFinder::TryAddsOver(const HeldExpert& theirs, int cool) {
-  const double rise = state_->copy_load_with_one_less(theirs.expert) - theirs.load;
+  const double rise = state_->RiseWithoutACopy(theirs.expert);
   const double fewest_moves_price = FewestMovesPrice(cool);
   if (state_->min_rank_load() + rise + fewest_moves_price >= best_value_) return;
-  const double others = state_->HottestHolderWithout(theirs.expert, cool);
+  const double others = state_->HottestHolderWithout(theirs.expert, cool, hot_);
   if (others + fewest_moves_price >= best_value_) return;
+  const double hot_load = hot_load_ + (state_->Holds(hot_, theirs.expert) ? rise : 0.0);
+  const double cool_load = state_->rank_load(cool) - theirs.load;
   for (const HeldExpert& mine : state_->held(hot_)) {
     if (mine.copies == state_->shape().num_ranks || state_->Holds(cool, mine.expert)) continue;
     const double more = state_->copy_load_with_one_more(mine.expert);
-    const double hottest = std::max(
-        {others, hot_load_ - mine.load + more, state_->rank_load(cool) - theirs.load + more});
+    const double hottest = std::max({others, hot_load - mine.load + more, cool_load + more});
     Offer(hottest + price_ * state_->MovesOf(cool, theirs.expert, mine.expert),
           {.rank_a = cool, .expert_a = theirs.expert, .rank_b = -1, .expert_b = mine.expert});
   }
@@ -126,7 +127,7 @@ void CoolingStepFinder::TrySheds(int from, int to) {
   for (const HeldExpert& mine : state_->held(hot_)) {
     const double without = hot_load_ - mine.load;
     if (mine.copies == 1 || without + fewest_moves_price >= best_value_) continue;
-    const double others = state_->HottestHolderWithout(mine.expert, hot_);
+    const double others = state_->HottestHolderWithout(mine.expert, hot_, hot_);
     if (others + fewest_moves_price >= best_value_) continue;
     for (int i = from; i < to; ++i) {
       for (const HeldExpert& theirs : state_->held(state_->hot_rank(i))) {

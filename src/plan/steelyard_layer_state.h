@@ -130,13 +130,17 @@ class LayerState {
     }
   }
 
-  /// The largest load among the other holders of `expert` when `rank` gives its copy up; 0 where
-  /// there are none.
-  double HottestHolderWithout(int expert, int rank) const {
-    const double rise = copy_load_[expert].less - copy_load_[expert].now;
+  /// What each other holder of `expert` carries more when one gives its copy up.
+  double RiseWithoutACopy(int expert) const {
+    return copy_load_[expert].less - copy_load_[expert].now;
+  }
+  /// The largest load that this leaves among holders other than `rank`, which gives its copy up,
+  /// and `hot`; 0 where there are none.
+  double HottestHolderWithout(int expert, int rank, int hot) const {
+    const double rise = RiseWithoutACopy(expert);
     double hottest = 0.0;
     ForEachHolder(expert, [&](int holder) {
-      if (holder != rank) hottest = std::max(hottest, rank_load_[holder] + rise);
+      if (holder != rank && holder != hot) hottest = std::max(hottest, rank_load_[holder] + rise);
     });
     return hottest;
   }

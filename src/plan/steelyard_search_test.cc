@@ -1,0 +1,166 @@
+// The parts of the search on loads summed over bins: cooling steps, replica repair, the path.
+#include "plan/steelyard_search.h"
+
+#include <gtest/gtest.h>
+
+#include "base/test_scale.h"
+#include "plan/steelyard_repair.h"
+#include "plan/steelyard_test_util.h"
+
+namespace steelyard {
+namespace {
+
+constexpr double kMean = LayerState::kMeanLoad;
+
+LayerState StateOf(const LayerShape& shape, const std::vector<double>& loads,
+                   const std::vector<int32_t>& slots) {
+  LayerState state;
+  state.Prepare(shape);
+  EXPECT_TRUE(state.SetLoads(Span2<const double>(loads, shape.num_bins, shape.num_experts)));
+  state.Assign(slots);
+  return state;
+}
+
+std::vector<int> Fields(const Step& step) {
+  return {step.rank_a, step.expert_a, step.rank_b, step.expert_b};
+}
+
+TEST(CoolingStep, SwapsForHalfTheGap) {
+  // {9, 5} against {4, 2}: a gap of 8, so a shift of 4 is best: 9 for 4 shifts 5, 5 for 2 shifts 3;
+  // 9 and 11, 11 and 9: a tie, which goes to the heavier expert.
+  const LayerState state =
+      StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {9, 5, 4, 2}, {0, 1, 2, 3});
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, 1, 2}));
+}
+
+TEST(CoolingStep, AddsACopyWhereSwapsDoNotHelp) {
+  // Ranks {0, 1}, {2, 3}, {2, 3} carry 30, 5 and 5; a swap moves the heavy expert and helps nobody.
+  // A second copy of it leaves 16, 8 and 16 over one of expert 2, and 16, 7 and 17 over one of
+  // expert 3.
+  const LayerState state = StateOf({.num_experts = 4, .num_ranks = 3, .slots_per_rank = 2},
+                                   {28, 2, 6, 4}, {0, 1, 2, 3, 2, 3});
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{2, 2, -1, 0}));
+}
+
+TEST(CoolingStep, ShedsACopyForALighterExpert) {
+  // {0, 1} carries 4 + 10, {0, 2} carries 4 + 1. Another copy of expert 1 leaves 8 + 5 on rank 0;
+  // giving up expert 0 there, for a copy of expert 2, leaves 10 + 0.5, and 8 + 0.5 on rank 1.
+  const LayerState state =
+      StateOf({.num_experts = 3, .num_ranks = 2, .slots_per_rank = 2}, {8, 10, 1}, {0, 1, 0, 2});
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, -1, 2}));
+}
+
+TEST(CoolingStep, AStepMustBeWorthItsMoves) {
+  // The swap of two moves cools 7 to 5, a third of the mean of 6.
+  const LayerState state =
+      StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {4, 3, 2, 3}, {0, 1, 2, 3});
+  CoolingStepFinder finder;
+  EXPECT_TRUE(finder.Find(state, 0.08 * kMean).is_some());
+  EXPECT_FALSE(finder.Find(state, 0.09 * kMean).is_some());
+}
+
+TEST(CoolingStep, LooksFurtherWhileTheCoolestRanksCannotHelp) {
+  // Rank 0 holds 9 and rank r, the r-th coolest, r and nothing else; only a swap of 9 with the 8 of
+  // the next hottest rank cools it, and that rank is not one of the coolest four.
+  const LayerShape shape = {.num_experts = 9, .num_ranks = 9, .slots_per_rank = 1};
+  const LayerState crowded = StateOf(shape, {90, 1, 2, 3, 4, 5, 6, 7, 8}, ContiguousSlots(shape));
+  CoolingStepFinder finder;
+  EXPECT_FALSE(finder.Find(crowded, 0.0).is_some()) << "a swap of single experts helps nobody";
+  const LayerShape two = {.num_experts = 18, .num_ranks = 9, .slots_per_rank = 2};
+  std::vector<double> loads = {50, 10};
+  std::vector<int32_t> slots = {0, 1};
+  for (int rank = 1; rank < 9; ++rank) {
+    loads.insert(loads.end(), {rank < 8 ? 11.0 : 45.0, rank < 8 ? 11.0 + rank : 1.0});
+    slots.insert(slots.end(), {2 * rank, 2 * rank + 1});
+  }
+  const LayerState state = StateOf(two, loads, slots);
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, 8, 16}));
+}
+
+TEST(CoolingStep, AddsACopyOverAnExpertThatTheHotRankHoldsToo) {
+  // {0, 1, 2} carries 20 + 1 + 1, {1, 2, 3} carries 4. Over the copy of expert 1 the hot rank takes
+  // all of it: 10 + 2 + 1.
+  const LayerState state = StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 3},
+                                   {20, 2, 2, 2}, {0, 1, 2, 1, 2, 3});
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{1, 1, -1, 0}));
+}
+
+TEST(Repair, GivesTheHeaviestCopyAnotherOverTheSlotThatCostsLeast) {
+  // Expert 0 is heavier than all else together. Over expert 1 its copy leaves 25 + 1 and heats the
+  // other holder to 9; over expert 2 it leaves 25 + 4.
+  const LayerState state = StateOf({.num_experts = 4, .num_ranks = 3, .slots_per_rank = 2},
+                                   {50, 8, 2, 1}, {0, 3, 1, 2, 1, 2});
+  const Step step = FindRepair(state, 0.5 * kMean);
+  EXPECT_EQ(Fields(step), (std::vector<int>{1, 1, -1, 0}));
+  EXPECT_FALSE(FindRepair(state, 3.0 * kMean).is_some()) << "no copy is as heavy as that";
+}
+
+TEST(Repair, TakesNoCopyFromAnExpertThatWouldBecomeAsHeavy) {
+  const LayerState state =
+      StateOf({.num_experts = 3, .num_ranks = 2, .slots_per_rank = 2}, {10, 10.5, 1}, {0, 1, 1, 2});
+  EXPECT_FALSE(FindRepair(state, 0.1 * kMean).is_some());
+}
+
+double Score(const LayerState& state, double price) {
+  return state.Objective() + price * state.moves();
+}
+
+TEST(PathSearch, EndsAtTheBestPointOfItsPathOrWhereItBegan) {
+  int num_kept = 0;
+  int num_changed = 0;
+  for (int seed = 0; seed < Scaled(1000); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    const LayerShape shape = RandomShape(random, Draw(random, 1, 3));
+    const std::vector<int32_t> slots = RandomSlots(random, shape);
+    LayerState state = StateOf(
+        shape, LogNormalLoads(random, static_cast<size_t>(shape.num_bins) * shape.num_experts, 1.0),
+        slots);
+    const double price = 0.01 * Draw(random, 0, 10) * kMean;
+    const double before = state.Objective();
+    PathSearch search;
+    search.Prepare(shape);
+    search.Run({.price = price, .lower_bound = kMean, .heaviest_copy = 0.3 * kMean}, state);
+    if (state.moves() == 0) {
+      ++num_kept;
+      ASSERT_EQ(state.Objective(), before);
+    } else {
+      ++num_changed;
+      ASSERT_LT(Score(state, price), before);
+    }
+  }
+  EXPECT_GT(num_kept, 0);
+  EXPECT_GT(num_changed, 0);
+}
+
+TEST(PathSearch, APriceAboveEveryGainKeeps) {
+  LayerState state =
+      StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {9, 5, 4, 2}, {0, 1, 2, 3});
+  PathSearch search;
+  search.Prepare(state.shape());
+  search.Run({.price = 2.0 * kMean, .lower_bound = kMean, .heaviest_copy = 2.0 * kMean}, state);
+  EXPECT_EQ(state.moves(), 0);
+}
+
+TEST(PathSearch, AMoveThatIsTakenBackIsNotPaidFor) {
+  // The base is level; somebody has already swapped 5 for 2. Swapping back costs nothing, whatever
+  // the price.
+  LayerState state =
+      StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {8, 2, 5, 5}, {0, 1, 2, 3});
+  state.Apply({.rank_a = 0, .expert_a = 1, .rank_b = 1, .expert_b = 2});
+  ASSERT_EQ(state.moves(), 2);
+  PathSearch search;
+  search.Prepare(state.shape());
+  search.Run(
+      {.price = 2.0 * kMean, .lower_bound = kMean - 4.0 * kMean, .heaviest_copy = 2.0 * kMean},
+      state);
+  EXPECT_EQ(state.moves(), 0);
+  EXPECT_TRUE(state.Holds(0, 1));
+}
+
+}  // namespace
+}  // namespace steelyard
