@@ -121,9 +121,12 @@ Result<ServeOptions> RunCommand::MakeOptions(const ModelFiles& files) const {
   options.balancer.bins_per_window = bins_per_window;
   options.balancer.plan = policy.plan;
   STEELYARD_RETURN_IF_ERROR(options.balancer.Validate());
-  STEELYARD_ASSIGN_OR_RETURN(options.placement, FirstPlacement(files));
-  options.num_ranks = options.placement->topology().num_ranks();
-  options.slots_per_rank = options.placement->topology().slots_per_rank();
+  STEELYARD_ASSIGN_OR_RETURN(Placement first, FirstPlacement(files));
+  options.num_ranks = first.topology().num_ranks();
+  options.slots_per_rank = first.topology().slots_per_rank();
+  if (options.balancer.mode != BalanceMode::kOff) {
+    options.placement = std::move(first);
+  }
   options.policy = policy.policy;
   options.max_batch_tokens = max_batch_tokens;
   options.compute = compute == "f32" ? ComputeType::kF32 : ComputeType::kBf16;
