@@ -13,6 +13,8 @@ constexpr double kCloseEnough = 0.0005;
 // to be hard to place: against the load of a mean rank.
 constexpr double kHeavyAgainstBest = 1.2;
 constexpr double kHeavyOnRank = 0.3;
+// Up to this many slots, other counts than the best are placed too.
+constexpr int kMaxSlotsForCounts = 16;
 // A round of refinement; the next one goes on.
 constexpr int kMaxBinwiseSteps = 60;
 
@@ -27,6 +29,7 @@ void LayerPlanner::Prepare(const LayerShape& shape) {
   score_.Reserve(shape.num_experts);
   path_.Prepare(shape);
   slots_.assign(shape.num_slots(), 0);
+  best_slots_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
   held_by_.assign(shape.num_experts, -1);
 }
@@ -122,16 +125,47 @@ bool LayerPlanner::IsContiguous(std::span<const int32_t> slot_to_expert) const {
 
 // False, with the state as it was, where that is no better than what is in force.
 bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current) {
-  const double before = state_.Objective();
+  const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
+  best_objective_ = state_.Objective();
+  bool better = TryCounts();
+  if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
+    better = TryNeighbouringCounts() || better;
+  }
+  if (better) {
+    labeller_.Label(current, best_slots_);
+  }
+  state_.Assign(better ? std::span<const int32_t>(best_slots_) : current);
+  return better;
+}
+
+// Places `copies_` and searches from there; true where that is the best so far.
+bool LayerPlanner::TryCounts() {
   placer_.Place(state_.expert_loads(), copies_, slots_);
   state_.Assign(slots_);
   Search(0.0, lower_bound_ + kCloseEnough * LayerState::kMeanLoad);
-  const bool better = state_.Objective() < before;
-  if (better) {
-    state_.WriteSlots(slots_, slots_);  // in place: a slot is read before it is written
-    labeller_.Label(current, slots_);
+  if (state_.Objective() >= best_objective_) {
+    return false;
   }
-  state_.Assign(better ? std::span<const int32_t>(slots_) : current);
+  best_objective_ = state_.Objective();
+  state_.WriteSlots(slots_, best_slots_);
+  return true;
+}
+
+// With few slots the counts decide more than their largest load tells: every one copy is tried
+// elsewhere.
+bool LayerPlanner::TryNeighbouringCounts() {
+  bool better = false;
+  for (int from = 0; from < shape_.num_experts; ++from) {
+    if (copies_[from] == 1) continue;
+    for (int to = 0; to < shape_.num_experts; ++to) {
+      if (to == from || copies_[to] == shape_.num_ranks) continue;
+      --copies_[from];
+      ++copies_[to];
+      better = TryCounts() || better;
+      ++copies_[from];
+      --copies_[to];
+    }
+  }
   return better;
 }
 

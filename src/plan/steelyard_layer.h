@@ -42,6 +42,8 @@ class LayerPlanner {
   int32_t HeaviestCopyOutside(std::span<const int32_t> held) const;
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
   bool PlanFromScratch(std::span<const int32_t> current);
+  bool TryCounts();
+  bool TryNeighbouringCounts();
   void ImproveUntilSettled(double price, double settled_at);
   void Search(double price, double lower_bound);
 
@@ -52,11 +54,13 @@ class LayerPlanner {
   PathSearch path_;
   BinwiseSearch binwise_;
   ScoreWorkspace score_;
-  double tau_ = 0.0;              // the largest load per copy that the best counts have
-  double lower_bound_ = 0.0;      // of the objective
-  std::vector<int32_t> slots_;    // [num_slots]
-  std::vector<int32_t> copies_;   // [num_experts] ranks that hold an expert
-  std::vector<int32_t> held_by_;  // [num_experts] last rank seen to hold it
+  double tau_ = 0.0;                 // the largest load per copy that the best counts have
+  double lower_bound_ = 0.0;         // of the objective
+  double best_objective_ = 0.0;      // of the plans from nothing so far, or of what is in force
+  std::vector<int32_t> best_slots_;  // [num_slots] of the best of them
+  std::vector<int32_t> slots_;       // [num_slots]
+  std::vector<int32_t> copies_;      // [num_experts] ranks that hold an expert
+  std::vector<int32_t> held_by_;     // [num_experts] last rank seen to hold it
 };
 
 }  // namespace steelyard

@@ -1,0 +1,198 @@
+// The rules of one layer, and how near to the optimum small layers come.
+#include "plan/steelyard_layer.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "base/test_scale.h"
+#include "plan/steelyard_test_util.h"
+
+namespace steelyard {
+namespace {
+
+struct Outcome {
+  LayerDecision decision;
+  std::vector<int32_t> slots;
+};
+
+Outcome PlanLayer(const LayerShape& shape, const std::vector<double>& bins,
+                  const std::vector<int32_t>& current, double price = 0.3, double gate = 0.005) {
+  LayerPlanner planner;
+  planner.Prepare(shape);
+  Outcome outcome = {.decision = {}, .slots = std::vector<int32_t>(shape.num_slots(), -1)};
+  outcome.decision = planner.Plan({.bins = {bins.data(), static_cast<size_t>(shape.num_bins),
+                                            static_cast<size_t>(shape.num_experts)},
+                                   .current = current,
+                                   .price = price,
+                                   .gate = gate},
+                                  outcome.slots);
+  return outcome;
+}
+
+/// Largest rank load by the mean one, from nothing but the definition. One bin.
+double ImbalanceOf(const LayerShape& shape, const std::vector<double>& loads,
+                   const std::vector<int32_t>& slots) {
+  std::vector<double> copies(shape.num_experts, 0.0);
+  for (const int32_t expert : slots) ++copies[expert];
+  double largest = 0.0;
+  double total = 0.0;
+  for (int rank = 0; rank < shape.num_ranks; ++rank) {
+    double load = 0.0;
+    for (int i = 0; i < shape.slots_per_rank; ++i) {
+      const int32_t expert = slots[rank * shape.slots_per_rank + i];
+      load += loads[expert] / copies[expert];
+    }
+    largest = std::max(largest, load);
+    total += load;
+  }
+  return largest * shape.num_ranks / total;
+}
+
+constexpr LayerShape kFourOnTwo = {.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2};
+
+TEST(LayerPlanner, WithinTheGateOfTheBoundALayerIsKept) {
+  // 7 + 4 against 6 + 4: the mean is 10.5, and 11 is 1.048 of it.
+  const std::vector<double> loads = {7, 6, 4, 4};
+  const std::vector<int32_t> current = {0, 2, 1, 3};
+  const Outcome kept = PlanLayer(kFourOnTwo, loads, current, 0.0, 0.05);
+  EXPECT_EQ(kept.decision.verdict, LayerVerdict::kKeptByBound);
+  EXPECT_EQ(kept.slots, current);
+  // Outside of it the search looks and finds that 11 is the optimum.
+  const Outcome searched = PlanLayer(kFourOnTwo, loads, current, 0.0, 0.04);
+  EXPECT_EQ(searched.decision.verdict, LayerVerdict::kKeptByPrice);
+  EXPECT_EQ(searched.slots, current);
+}
+
+TEST(LayerPlanner, TheBoundIsNotTheMeanWhereOneExpertIsHeavierThanThat) {
+  // No placement without a redundant slot has less than 90 on some rank.
+  const Outcome outcome = PlanLayer(kFourOnTwo, {89, 1, 5, 5}, {0, 1, 2, 3}, 0.0, 0.03);
+  EXPECT_EQ(outcome.decision.verdict, LayerVerdict::kKeptByBound);
+}
+
+TEST(LayerPlanner, WithoutLoadALayerIsKept) {
+  const Outcome outcome = PlanLayer(kFourOnTwo, {0, 0, 0, 0}, {0, 2, 1, 3});
+  EXPECT_EQ(outcome.decision.verdict, LayerVerdict::kKeptByBound);
+}
+
+TEST(LayerPlanner, AChangeMustPayAtItsPrice) {
+  // 7 + 5 against 2 + 2; swapping 7 for 2 leaves 7 and 9, a gain of 3/8 for two of four slots: it
+  // pays below a price of 3/4.
+  const std::vector<double> loads = {7, 5, 2, 2};
+  const std::vector<int32_t> current = {1, 0, 2, 3};  // not contiguous
+  const Outcome cheap = PlanLayer(kFourOnTwo, loads, current, 0.74);
+  EXPECT_EQ(cheap.decision.verdict, LayerVerdict::kChanged);
+  EXPECT_FALSE(cheap.decision.from_scratch);
+  EXPECT_EQ(cheap.slots, (std::vector<int32_t>{1, 2, 0, 3}));
+  const Outcome dear = PlanLayer(kFourOnTwo, loads, current, 0.76);
+  EXPECT_EQ(dear.decision.verdict, LayerVerdict::kKeptByPrice);
+  EXPECT_EQ(dear.slots, current);
+  EXPECT_EQ(PlanLayer(kFourOnTwo, loads, current, 1e300).slots, current);
+}
+
+TEST(LayerPlanner, TheContiguousLayoutIsPlannedFromNothingWhateverThePrice) {
+  const std::vector<double> loads = {7, 5, 2, 2};
+  const Outcome outcome = PlanLayer(kFourOnTwo, loads, {0, 1, 2, 3}, 1e6);
+  EXPECT_EQ(outcome.decision.verdict, LayerVerdict::kChanged);
+  EXPECT_TRUE(outcome.decision.from_scratch);
+  EXPECT_DOUBLE_EQ(ImbalanceOf(kFourOnTwo, loads, outcome.slots), 9.0 / 8);
+  // Each rank still holds, in its slot, one of the experts that it held.
+  EXPECT_TRUE(outcome.slots[0] == 0 || outcome.slots[1] == 1);
+  EXPECT_TRUE(outcome.slots[2] == 2 || outcome.slots[3] == 3);
+}
+
+TEST(LayerPlanner, ADuplicateMakesRoomForTheHeaviestExpertThatItsRankLacks) {
+  // Rank 0 holds expert 0 twice; of those it lacks, expert 3 is the heaviest per copy (2 has two
+  // copies).
+  const LayerShape shape = {.num_experts = 4, .num_ranks = 2, .slots_per_rank = 3};
+  const Outcome outcome = PlanLayer(shape, {6, 3, 4, 3}, {0, 0, 1, 2, 3, 1}, 1e6, 0.0);
+  EXPECT_EQ(outcome.decision.verdict, LayerVerdict::kChanged);
+  EXPECT_EQ(outcome.slots, (std::vector<int32_t>{0, 2, 1, 2, 3, 1}));
+}
+
+TEST(LayerPlanner, ADuplicateIsReplacedEvenWhereTheLayerIsKeptOtherwise) {
+  const LayerShape shape = {.num_experts = 2, .num_ranks = 2, .slots_per_rank = 2};
+  const Outcome none = PlanLayer(shape, {0, 0}, {1, 1, 0, 1});
+  EXPECT_EQ(none.decision.verdict, LayerVerdict::kChanged);
+  EXPECT_EQ(none.slots, (std::vector<int32_t>{1, 0, 0, 1}));
+}
+
+/// The smallest imbalance of any placement without duplicates, by trying them all; 0 where there
+/// are too many.
+class BruteForce {
+ public:
+  BruteForce(const LayerShape& shape, const std::vector<double>& loads)
+      : shape_(shape), loads_(loads) {
+    for (uint32_t set = 0; set < (1U << shape.num_experts); ++set) {
+      if (std::popcount(set) == shape.slots_per_rank) sets_.push_back(set);
+    }
+  }
+
+  double Best() {
+    double count = 1.0;  // ranks are alike, so each multiset of sets counts once
+    for (int i = 0; i < shape_.num_ranks; ++i) {
+      count *= static_cast<double>(sets_.size() + i) / (i + 1);
+    }
+    if (count > 50000) return 0.0;
+    Try(0, 0);
+    return best_;
+  }
+
+ private:
+  void Try(int rank, size_t first) {
+    if (rank == shape_.num_ranks) {
+      best_ = std::min(best_, Imbalance());
+      return;
+    }
+    for (size_t i = first; i < sets_.size(); ++i) {
+      chosen_[rank] = sets_[i];
+      Try(rank + 1, i);
+    }
+  }
+
+  double Imbalance() const {
+    std::vector<int32_t> slots;
+    std::vector<bool> placed(shape_.num_experts, false);
+    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+      for (int expert = 0; expert < shape_.num_experts; ++expert) {
+        if ((chosen_[rank] >> expert & 1) == 0) continue;
+        slots.push_back(expert);
+        placed[expert] = true;
+      }
+    }
+    const bool complete = std::find(placed.begin(), placed.end(), false) == placed.end();
+    return complete ? ImbalanceOf(shape_, loads_, slots) : 1e9;
+  }
+
+  LayerShape shape_;
+  std::vector<double> loads_;
+  std::vector<uint32_t> sets_;
+  uint32_t chosen_[4] = {};
+  double best_ = 1e9;
+};
+
+TEST(LayerPlanner, SmallLayersFromNothingAreNearTheOptimum) {
+  double sum = 0.0;
+  int count = 0;
+  for (int seed = 0; seed < Scaled(600); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    LayerShape shape = {.num_experts = Draw(random, 2, 8), .num_ranks = Draw(random, 2, 4)};
+    const int fewest = (shape.num_experts + shape.num_ranks - 1) / shape.num_ranks;
+    shape.slots_per_rank = std::min(shape.num_experts, fewest + Draw(random, 0, 2));
+    const std::vector<double> loads = LogNormalLoads(random, shape.num_experts, 1.0);
+    const double best = BruteForce(shape, loads).Best();
+    if (best == 0.0) continue;
+    const Outcome outcome = PlanLayer(shape, loads, ContiguousSlots(shape), 0.0, 0.0);
+    const double excess = ImbalanceOf(shape, loads, outcome.slots) / best - 1.0;
+    ASSERT_GE(excess, -1e-6);
+    ASSERT_LE(excess, 0.15);
+    sum += excess;
+    ++count;
+  }
+  ASSERT_GT(count, Scaled(600) / 3);
+  EXPECT_LE(sum / count, 0.01);
+}
+
+}  // namespace
+}  // namespace steelyard

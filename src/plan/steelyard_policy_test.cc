@@ -1,0 +1,307 @@
+// What the `steelyard` policy promises of whole plans, over many random instances.
+#include "plan/steelyard_policy.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "base/test_scale.h"
+#include "plan/deepseek_policy.h"
+#include "plan/score.h"
+#include "plan/steelyard_layer.h"
+#include "plan/steelyard_test_util.h"
+
+namespace {
+
+std::atomic<int64_t> num_allocations{0};
+
+}  // namespace
+
+// Counted for the whole program. Not inlined: the compiler would see free() beside operator new and
+// warn.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  num_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace steelyard {
+namespace {
+
+struct Instance {
+  Placement current;
+  std::vector<LoadWindow> history = {};
+  PlanOptions options = {};
+
+  PlanInput Input() const { return {.current = &current, .history = history, .options = options}; }
+};
+
+LoadWindow RandomWindow(std::mt19937_64& random, const LoadShape& shape) {
+  const double sigma = Draw(random, 0, 2);
+  std::vector<double> counts = LogNormalLoads(random, shape.num_counts(), sigma);
+  for (double& count : counts) count = Draw(random, 0, 9) == 0 ? 0.0 : std::floor(count);
+  return LoadWindow::Create(shape, std::move(counts)).value();
+}
+
+Instance RandomInstance(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const LayerShape shape = RandomShape(random, 1);
+  const Topology topology = Topology::Create(shape.num_ranks, shape.slots_per_rank).value();
+  const LoadShape load_shape = {.num_bins = Draw(random, 1, 4),
+                                .num_phases = Draw(random, 1, 2),
+                                .num_layers = Draw(random, 1, 4),
+                                .num_experts = shape.num_experts};
+  std::vector<int32_t> slots;
+  for (int layer_idx = 0; layer_idx < load_shape.num_layers; ++layer_idx) {
+    const std::vector<int32_t> layer =
+        Draw(random, 0, 3) == 0 ? ContiguousSlots(shape) : RandomSlots(random, shape);
+    slots.insert(slots.end(), layer.begin(), layer.end());
+  }
+  Instance instance = {
+      .current =
+          Placement::Create(topology, shape.num_experts, slots, DuplicateRule::kRefuse).value()};
+  for (int t = Draw(random, 1, 4); t > 0; --t) {
+    instance.history.push_back(RandomWindow(random, load_shape));
+  }
+  instance.options.price = 0.1 * Draw(random, 0, 6);
+  instance.options.gate = Draw(random, 0, 1) * 0.01;
+  instance.options.recency = 0.5 + 0.1 * Draw(random, 0, 5);
+  return instance;
+}
+
+Plan PlanOf(const Instance& instance, Executor& executor = Executor::Inline()) {
+  PolicyState state;
+  Result<Plan> plan =
+      MakeSteelyardPolicy()->MakePlan(instance.Input(), state, {.executor = &executor});
+  EXPECT_TRUE(plan.ok()) << plan.status().ToString();
+  return std::move(plan).value();
+}
+
+TEST(SteelyardPolicy, APlanIsAFixedPoint) {
+  int num_changed = 0;
+  for (int seed = 0; seed < Scaled(3000); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Instance instance = RandomInstance(seed);
+    const Plan plan = PlanOf(instance);
+    num_changed += plan.moves > 0 ? 1 : 0;
+    instance.current = plan.placement;
+    const Plan again = PlanOf(instance);
+    ASSERT_EQ(again.moves, 0);
+    ASSERT_EQ(again.placement, plan.placement);
+  }
+  EXPECT_GT(num_changed, Scaled(3000) / 2);
+}
+
+/// Objective 5 over all bins of the history, phases summed, with the recency weights.
+double WeightedImbalance(const Instance& instance, const Placement& placement, int layer_idx) {
+  std::vector<double> bins;
+  std::vector<double> weights;
+  const int num_experts = placement.num_experts();
+  for (const LoadWindow& window : instance.history) {
+    for (int t = 0; t < window.shape().num_bins; ++t) {
+      for (double& weight : weights) weight *= instance.options.recency;
+      weights.push_back(1.0);
+      bins.resize(bins.size() + num_experts, 0.0);
+      double* bin = bins.data() + bins.size() - num_experts;
+      for (int phase = 0; phase < window.shape().num_phases; ++phase) {
+        const std::span<const double> loads = window.experts(t, phase, layer_idx);
+        for (int e = 0; e < num_experts; ++e) bin[e] += loads[e];
+      }
+    }
+  }
+  ScoreWorkspace workspace;
+  return Imbalance(Span2<const double>(bins.data(), weights.size(), num_experts),
+                   placement.slot_to_expert(layer_idx), {}, placement.topology(), weights,
+                   workspace);
+}
+
+TEST(SteelyardPolicy, NoLayerIsWorseThanKeptAndWhatIsMovedPaysItsPrice) {
+  int num_priced = 0;
+  for (int seed = 0; seed < Scaled(3000); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Instance instance = RandomInstance(seed);
+    const LoadShape& shape = instance.history[0].shape();
+    if (shape.num_bins * instance.history.size() > 8) continue;  // older bins are pooled
+    const Plan plan = PlanOf(instance);
+    const double price = instance.options.price / instance.current.num_slots();
+    for (int layer_idx = 0; layer_idx < shape.num_layers; ++layer_idx) {
+      const LayerReport& report = plan.layers[layer_idx];
+      if (report.verdict != LayerVerdict::kChanged) {
+        ASSERT_EQ(report.moves, 0);
+        continue;
+      }
+      num_priced += report.from_scratch ? 0 : 1;
+      const double before = WeightedImbalance(instance, instance.current, layer_idx);
+      const double after = WeightedImbalance(instance, plan.placement, layer_idx);
+      ASSERT_LE(after + (report.from_scratch ? 0.0 : price * report.moves), before + 1e-6)
+          << "layer " << layer_idx;
+    }
+  }
+  EXPECT_GT(num_priced, Scaled(3000) / 4);
+}
+
+TEST(SteelyardPolicy, WhatStaysOnARankStaysInItsSlot) {
+  for (int seed = 0; seed < Scaled(500); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Instance instance = RandomInstance(seed);
+    const Plan plan = PlanOf(instance);
+    const Topology& topology = instance.current.topology();
+    for (int layer_idx = 0; layer_idx < instance.current.num_layers(); ++layer_idx) {
+      for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+        const std::vector<int32_t> was = ExpertMap(instance.current, layer_idx, rank);
+        const std::vector<int32_t> is = ExpertMap(plan.placement, layer_idx, rank);
+        for (int expert = 0; expert < instance.current.num_experts(); ++expert) {
+          if (was[expert] >= 0 && is[expert] >= 0) {
+            ASSERT_EQ(was[expert], is[expert]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(SteelyardPolicy, AnyNumberOfThreadsMakesTheSamePlan) {
+  const std::unique_ptr<Executor> two = Executor::Threads(2);
+  const std::unique_ptr<Executor> eight = Executor::Threads(8);
+  for (int seed = 0; seed < Scaled(100); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Instance instance = RandomInstance(seed);
+    const Plan plan = PlanOf(instance);
+    for (Executor* executor : {two.get(), eight.get()}) {
+      const Plan other = PlanOf(instance, *executor);
+      ASSERT_EQ(other.digest, plan.digest);
+      ASSERT_EQ(other.placement, plan.placement);
+    }
+  }
+}
+
+TEST(SteelyardPolicy, APolicyThatHasPlannedBeforePlansAsANewOneDoes) {
+  const std::unique_ptr<Policy> used = MakeSteelyardPolicy();
+  for (int seed = 0; seed < Scaled(300); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Instance instance = RandomInstance(seed);
+    PolicyState state;
+    ASSERT_EQ(used->MakePlan(instance.Input(), state, {})->digest, PlanOf(instance).digest);
+  }
+}
+
+TEST(SteelyardPolicy, NewerBinsCountForMore) {
+  // One redundant slot, wanted by expert 1 in one window and by expert 2 in the other.
+  const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 3};
+  const LoadWindow one = LoadWindow::Create(shape, {2, 10, 2}).value();
+  const LoadWindow two = LoadWindow::Create(shape, {2, 2, 10}).value();
+  Instance instance = {.current =
+                           Placement::Contiguous(Topology::Create(2, 2).value(), 1, 3).value()};
+  instance.history = {one, two};
+  EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[2].size(), 2U);
+  instance.history = {two, one};
+  EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[1].size(), 2U);
+}
+
+TEST(SteelyardPolicy, ManyOldBinsCountTogetherAsOne) {
+  // 20 windows for expert 1 and a last one for expert 2: with recency 1 the many win, pooled or
+  // not.
+  const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 3};
+  Instance instance = {.current =
+                           Placement::Contiguous(Topology::Create(2, 2).value(), 1, 3).value()};
+  instance.history.assign(20, LoadWindow::Create(shape, {2, 10, 2}).value());
+  instance.history.push_back(LoadWindow::Create(shape, {2, 2, 10}).value());
+  instance.options.recency = 1.0;
+  EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[1].size(), 2U);
+  instance.options.recency = 0.3;
+  EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[2].size(), 2U);
+}
+
+TEST(SteelyardPolicy, MoreSlotsOnARankThanExpertsAreRefused) {
+  const Topology topology = Topology::Create(2, 3).value();
+  const Placement current =
+      Placement::Create(topology, 2, {0, 1, 0, 1, 0, 1}, DuplicateRule::kAllow).value();
+  const LoadWindow window(
+      LoadShape{.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 2});
+  PolicyState state;
+  const Result<Plan> plan = MakeSteelyardPolicy()->MakePlan(
+      {.current = &current, .history = {&window, 1}, .options = {}}, state, {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().message(), "3 slots on a rank are more than 2 experts");
+}
+
+/// 256 experts on 32 ranks x 9 slots: a load, and the same after a drift.
+class DriftedLoad : public testing::Test {
+ protected:
+  static constexpr int kNumLayers = 12;
+
+  DriftedLoad() {
+    std::mt19937_64 random(1);
+    const LoadShape shape = {
+        .num_bins = 1, .num_phases = 1, .num_layers = kNumLayers, .num_experts = 256};
+    std::vector<double> a = LogNormalLoads(random, shape.num_counts(), 1.0);
+    const std::vector<double> b = LogNormalLoads(random, shape.num_counts(), 1.0);
+    before_ = LoadWindow::Create(shape, a).value();
+    for (size_t i = 0; i < a.size(); ++i) a[i] = 0.8 * a[i] + 0.2 * b[i];
+    after_ = LoadWindow::Create(shape, a).value();
+  }
+
+  Plan MakePlan(Policy& policy, const Placement& current, const LoadWindow& window) {
+    PolicyState state;
+    return policy.MakePlan({.current = &current, .history = {&window, 1}, .options = {}}, state, {})
+        .value();
+  }
+
+  const Placement contiguous_ =
+      Placement::Contiguous(Topology::Create(32, 9).value(), kNumLayers, 256).value();
+  LoadWindow before_;
+  LoadWindow after_;
+};
+
+TEST_F(DriftedLoad, IsRepairedWithinABreathOfTheReferenceAtAFifthOfItsMoves) {
+  const std::unique_ptr<Policy> steelyard = MakeSteelyardPolicy();
+  const std::unique_ptr<Policy> deepseek = MakeDeepseekPolicy();
+  const Plan first = MakePlan(*steelyard, contiguous_, before_);
+  EXPECT_LE(first.imbalance_after(), 1.001);
+  const Plan ours = MakePlan(*steelyard, first.placement, after_);
+  const Plan theirs =
+      MakePlan(*deepseek, MakePlan(*deepseek, contiguous_, before_).placement, after_);
+  EXPECT_LE(ours.imbalance_after(), theirs.imbalance_after() + 0.01);
+  EXPECT_LE(ours.imbalance_after(), 1.012);
+  EXPECT_LE(ours.moves, 3200 * kNumLayers / 58);
+  EXPECT_LE(5 * ours.moves, theirs.moves);
+}
+
+TEST_F(DriftedLoad, TakesNoMemoryForALayer) {
+  std::mt19937_64 random(2);
+  const LayerShape shape = {.num_experts = 64, .num_ranks = 8, .slots_per_rank = 9, .num_bins = 4};
+  LayerPlanner planner;
+  planner.Prepare(shape);
+  std::vector<int32_t> slots(shape.num_slots());
+  for (const bool contiguous : {true, false}) {
+    const std::vector<double> loads = LogNormalLoads(random, 4 * 64, 1.0);
+    const std::vector<int32_t> current =
+        contiguous ? ContiguousSlots(shape) : RandomSlots(random, shape);
+    const int64_t before = num_allocations.load();
+    const LayerDecision decision = planner.Plan(
+        {.bins = {loads.data(), 4, 64}, .current = current, .price = 0.3, .gate = 0.005}, slots);
+    EXPECT_EQ(num_allocations.load() - before, 0);
+    EXPECT_EQ(decision.verdict, LayerVerdict::kChanged);
+    EXPECT_EQ(decision.from_scratch, contiguous);
+  }
+}
+
+TEST_F(DriftedLoad, APreparedPolicyTakesMemoryForItsPlanAlone) {
+  const std::unique_ptr<Policy> policy = MakeSteelyardPolicy();
+  ASSERT_TRUE(policy->Prepare(contiguous_, before_.shape(), 1, 1).ok());
+  const int64_t before = num_allocations.load();
+  const Plan plan = MakePlan(*policy, contiguous_, before_);
+  const int64_t first = num_allocations.load() - before;
+  MakePlan(*policy, contiguous_, before_);
+  EXPECT_EQ(num_allocations.load() - before, 2 * first) << "the first plan took more";
+  EXPECT_LE(first, kNumLayers + 20);
+  EXPECT_GT(plan.moves, 0);
+}
+
+}  // namespace
+}  // namespace steelyard
