@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <utility>
@@ -84,10 +85,11 @@ Status CheckFit(const Topology& topology, int num_experts, DuplicateRule duplica
   return Status::Ok();
 }
 
-void AppendLittleEndian(uint64_t value, int num_bytes, std::string& bytes) {
-  for (int i = 0; i < num_bytes; ++i) {
-    bytes.push_back(static_cast<char>(value >> (8 * i)));
-  }
+// The bytes of `values`, as a little-endian machine has them.
+template <typename T>
+void AppendBytes(std::span<const T> values, std::string& bytes) {
+  static_assert(std::endian::native == std::endian::little, "digests are over little-endian bytes");
+  bytes.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
 }
 
 }  // namespace
@@ -190,16 +192,14 @@ int Placement::CountDuplicates() const {
 uint64_t Placement::Digest() const {
   std::string bytes;
   bytes.reserve(32 + slot_to_expert_.size() * 4 + shares_.size() * 8);
-  for (const int extent : {topology_.num_ranks(), topology_.slots_per_rank(), topology_.num_nodes(),
-                           num_layers_, num_experts_, has_shares() ? 1 : 0}) {
-    AppendLittleEndian(static_cast<uint32_t>(extent), 4, bytes);
-  }
-  for (const int32_t expert : slot_to_expert_) {
-    AppendLittleEndian(static_cast<uint32_t>(expert), 4, bytes);
-  }
-  for (const double share : shares_) {
-    // Adding +0 turns -0, which equals 0, into 0.
-    AppendLittleEndian(std::bit_cast<uint64_t>(share + 0.0), 8, bytes);
+  const std::array<int32_t, 6> shape = {topology_.num_ranks(), topology_.slots_per_rank(),
+                                        topology_.num_nodes(), num_layers_,
+                                        num_experts_,          has_shares() ? 1 : 0};
+  AppendBytes(std::span<const int32_t>(shape), bytes);
+  AppendBytes(std::span<const int32_t>(slot_to_expert_), bytes);
+  for (double share : shares_) {
+    share += 0.0;  // turns -0, which equals 0, into 0
+    AppendBytes(std::span<const double>(&share, 1), bytes);
   }
   return XXH3_64bits(bytes.data(), bytes.size());
 }
