@@ -8,12 +8,12 @@ namespace steelyard {
 namespace {
 
 /// A total order, so that which entry is on top does not depend on how the heap is laid out.
-bool Lighter(const CopyLoad& a, const CopyLoad& b) {
-  if (a.load_per_copy != b.load_per_copy) {
-    return a.load_per_copy < b.load_per_copy;
+struct Lighter {
+  bool operator()(const CopyLoad& a, const CopyLoad& b) const {
+    return a.load_per_copy != b.load_per_copy ? a.load_per_copy < b.load_per_copy
+                                              : a.expert > b.expert;
   }
-  return a.expert > b.expert;
-}
+};
 
 double Sum(std::span<const double> loads) {
   double sum = 0.0;
@@ -24,23 +24,33 @@ double Sum(std::span<const double> loads) {
 }
 
 /// Of experts whose load is above `floor`, one copy each.
-void FillHeap(std::span<const double> expert_loads, double floor, std::vector<CopyLoad>& heap) {
+void ListExperts(std::span<const double> expert_loads, double floor, std::vector<CopyLoad>& heap) {
   heap.clear();
   for (size_t e = 0; e < expert_loads.size(); ++e) {
     if (expert_loads[e] > floor) {
       heap.push_back({expert_loads[e], static_cast<int32_t>(e), 1});
     }
   }
-  std::make_heap(heap.begin(), heap.end(), Lighter);
+}
+
+/// Leaves out experts that never come to the top in `count` - 1 grants: each one that does has had
+/// at least one.
+void KeepHeaviest(size_t count, std::vector<CopyLoad>& heap) {
+  if (count >= heap.size()) {
+    return;
+  }
+  const auto heavier = [](const CopyLoad& a, const CopyLoad& b) { return Lighter()(b, a); };
+  std::nth_element(heap.begin(), heap.begin() + static_cast<ptrdiff_t>(count), heap.end(), heavier);
+  heap.resize(count);
 }
 
 /// One more copy for the expert on top, which has `load` in all.
 void GrantToTop(std::vector<CopyLoad>& heap, double load) {
-  std::pop_heap(heap.begin(), heap.end(), Lighter);
+  std::pop_heap(heap.begin(), heap.end(), Lighter());
   CopyLoad& granted = heap.back();
   ++granted.copies;
   granted.load_per_copy = load / granted.copies;
-  std::push_heap(heap.begin(), heap.end(), Lighter);
+  std::push_heap(heap.begin(), heap.end(), Lighter());
 }
 
 void CheckCounts(size_t num_experts, int num_ranks, int num_slots) {
@@ -60,13 +70,15 @@ double Apportion(std::span<const double> expert_loads, int num_ranks, int num_sl
   CheckCounts(expert_loads.size(), num_ranks, num_slots);
   STEELYARD_CHECK_EQ(copies.size(), expert_loads.size());
   std::vector<CopyLoad>& heap = workspace.heap;
-  FillHeap(expert_loads, -1.0, heap);
+  ListExperts(expert_loads, -1.0, heap);
+  KeepHeaviest(num_slots - static_cast<int>(expert_loads.size()) + 1, heap);
+  std::make_heap(heap.begin(), heap.end(), Lighter());
   std::fill(copies.begin(), copies.end(), 1);
   double capped = 0.0;  // the largest load per copy among experts that are on every rank
   for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
     while (heap.front().copies == num_ranks) {
       capped = std::max(capped, heap.front().load_per_copy);
-      std::pop_heap(heap.begin(), heap.end(), Lighter);
+      std::pop_heap(heap.begin(), heap.end(), Lighter());
       heap.pop_back();
     }
     const int32_t expert = heap.front().expert;
@@ -86,7 +98,8 @@ double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_s
   // As Apportion(), but without experts that cannot lift tau above the mean, and ended as soon as
   // the answer is known: tau is no more than the mean, or cannot fall any further.
   std::vector<CopyLoad>& heap = workspace.heap;
-  FillHeap(expert_loads, mean, heap);
+  ListExperts(expert_loads, mean, heap);
+  std::make_heap(heap.begin(), heap.end(), Lighter());
   if (heap.empty()) {
     return 1.0;
   }
