@@ -27,7 +27,7 @@ void MoeExchange::BeginStep(bool more_work) {
 Status MoeExchange::Run(const RoutedRows& rows, Balancer& balancer, float* out) {
   STEELYARD_RETURN_IF_ERROR(Dispatch(rows, balancer));
   STEELYARD_RETURN_IF_ERROR(experts_.Run(rows.layer, blocks_, balancer, results_.data()));
-  STEELYARD_RETURN_IF_ERROR(Return());
+  STEELYARD_RETURN_IF_ERROR(Return(rows, balancer));
   return packer_.Combine(rows, returned_.span(), returned_size_, out);
 }
 
@@ -55,13 +55,17 @@ Status MoeExchange::Dispatch(const RoutedRows& rows, const Balancer& balancer) {
   return Status::Ok();
 }
 
-Status MoeExchange::Return() {
+Status MoeExchange::Return(const RoutedRows& rows, const Balancer& balancer) {
   size_t total = 0;
   for (const size_t size : result_size_) total += size;
   const std::span<const std::byte> send = std::as_bytes(results_.span()).first(total);
-  return comm_
-      ->Exchange({send, result_size_, returned_.span(), returned_size_}, Deadline::After(timeout_))
-      .WithContext("combine");
+  const Status exchanged = comm_->Exchange({send, result_size_, returned_.span(), returned_size_},
+                                           Deadline::After(timeout_));
+  if (!exchanged.ok()) {
+    return exchanged.WithContext(
+        fmt::format("combine of step {}, MoE layer {}", balancer.step(), rows.layer));
+  }
+  return Status::Ok();
 }
 
 }  // namespace steelyard

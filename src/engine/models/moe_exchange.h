@@ -41,7 +41,7 @@ class MoeExchange {
 
  private:
   Status Dispatch(const RoutedRows& rows, const Balancer& balancer);
-  Status Return();
+  Status Return(const RoutedRows& rows, const Balancer& balancer);
 
   const MoeShape shape_;
   Communicator* const comm_;

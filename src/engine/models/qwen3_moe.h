@@ -11,8 +11,8 @@ namespace steelyard {
 
 /// Loads what all ranks share: everything but the experts. Fails naming file and tensor when one is
 /// missing, has another shape or dtype than config.json says (before memory is taken for any), or
-/// is not finite; and when the model has no MoE layer. `checkpoint` must outlive the model, which
-/// reads experts from it in MakeRank().
+/// is not finite. `checkpoint` must outlive the model, which reads experts from it in MakeRank().
+/// Requires: at least one MoE layer.
 Result<std::unique_ptr<Model>> LoadQwen3Moe(const Checkpoint& checkpoint, const ModelConfig& config,
                                             const ModelOptions& options);
 

@@ -132,10 +132,6 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
   weights.dims = MakeDims(config);
   weights.compute = type;
   const Dims& dims = weights.dims;
-  if (dims.moe_layers.empty()) {
-    return InvalidArgument(
-        "config.json: no layer of the model has experts, so there is nothing to spread over ranks");
-  }
   weights.layers.resize(dims.num_layers);
   for (size_t i = 0; i < dims.moe_layers.size(); ++i) {
     weights.layers[dims.moe_layers[i]].moe_layer = static_cast<int>(i);

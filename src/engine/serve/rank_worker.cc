@@ -147,7 +147,8 @@ Result<RankOutcome> RankWorker::Run(RankModel& model) {
   }
   STEELYARD_RETURN_IF_ERROR(balancer->Finish());
   // Nobody reads what this rank has sent any more once all have met.
-  STEELYARD_RETURN_IF_ERROR(Meet(options_.exchange_timeout));
+  STEELYARD_RETURN_IF_ERROR(Meet(options_.exchange_timeout).WithContext("after the last step"));
+  ReportProgress(*balancer);  // what the others did in their last step counts now
   outcome_.balance = balancer->metrics();
   outcome_.placement = balancer->placement();
   return std::move(outcome_);
@@ -253,7 +254,12 @@ std::optional<RankOutcome> RunRank(ServeRun& run, std::unique_ptr<Communicator> 
   if (!status.ok()) {
     {
       const std::lock_guard<std::mutex> lock(run.failure_mutex);
-      if (run.first_failure.ok()) run.first_failure = status;
+      // Ranks that end because the group is broken say so with kUnavailable, and may be here before
+      // the one that broke it.
+      if (run.first_failure.ok() || (run.first_failure.code() == StatusCode::kUnavailable &&
+                                     status.code() != StatusCode::kUnavailable)) {
+        run.first_failure = status;
+      }
     }
     comm->Abort(status);
   }

@@ -54,9 +54,10 @@ struct ServeOptions {
 
   // Watching. All may be empty or null.
   bool count_prefill_routing = false;
-  const CancelFlag* cancel = nullptr;                     // polled by every rank in every step
-  std::function<void(const ServeProgress&)> on_progress;  // every step, on rank 0's thread
-  std::function<void(const LoadWindow&)> on_loads;        // BalancerHost::on_loads of rank 0
+  const CancelFlag* cancel = nullptr;  // polled by every rank in every step
+  std::function<void(const ServeProgress&)>
+      on_progress;                                  // every step and at the end, on rank 0's thread
+  std::function<void(const LoadWindow&)> on_loads;  // BalancerHost::on_loads of rank 0
   std::function<Status(const Request&, std::span<const float> logits)>
       on_logits;  // after the last prompt token; on ranks' threads, one call at a time
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)>
