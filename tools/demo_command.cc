@@ -16,7 +16,7 @@
 namespace steelyard {
 namespace {
 
-// A step that waited longer than this part of all step time is a stall (DESIGN section 11).
+// A step that waited longer than this part of all step time is a stall.
 constexpr double kStallLimit = 1e-4;
 
 struct DemoCommand {

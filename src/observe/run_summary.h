@@ -1,4 +1,4 @@
-// What a run comes to, as the command prints it: the summary object of DESIGN section 9.
+// What a run comes to, as the command prints it: the summary object of docs/formats.md.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ struct RunSummary {
   int64_t num_requests = 0;
   ServeReport report;  // without its results
 
-  /// The summary object, keys in the order of DESIGN section 9.
+  /// The summary object, keys in the order of docs/formats.md.
   OrderedJson ToJson() const;
   /// A few lines for a person.
   std::string ToText() const;

@@ -33,7 +33,7 @@ struct ScoreWorkspace {
 
 /// Gives every expert one copy and then each further slot to the expert with the largest load per
 /// copy (ties to the lowest expert) that has fewer than `num_ranks` copies. No other counts have a
-/// smaller largest load per copy; that load is the result (DESIGN section 6 calls it tau). `copies`
+/// smaller largest load per copy; that load is the result (docs/planning.md calls it tau). `copies`
 /// [num_experts] receives the counts, which sum to `num_slots`. Requires: num_experts <= num_slots
 /// <= num_experts * num_ranks.
 double Apportion(std::span<const double> expert_loads, int num_ranks, int num_slots,
@@ -45,7 +45,7 @@ double Apportion(std::span<const double> expert_loads, int num_ranks, int num_sl
 double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_slots,
                   ScoreWorkspace& workspace);
 
-/// Objective 5 of DESIGN section 6 for one layer: over the bins, the weighted sum of the largest
+/// The objective of docs/planning.md for one layer: over the bins, the weighted sum of the largest
 /// rank load by the weighted sum of the mean rank load. At least 1; exactly 1 when there is no
 /// load. `bins` is [num_bins, num_experts], `slot_to_expert` [num_slots]; `shares` [num_slots], or
 /// empty for an even split; `bin_weights` [num_bins], or empty where bins weigh alike.

@@ -9,7 +9,7 @@
 
 namespace steelyard {
 
-/// Takes, one after another, the swap or replacement that lowers objective 5 of DESIGN section 6
+/// Takes, one after another, the swap or replacement that lowers the objective of docs/planning.md
 /// most for its price, starting from the ranks that are hottest in some bin. Every step pays for
 /// itself. One object per worker. After Prepare() nothing allocates.
 class BinwiseSearch {

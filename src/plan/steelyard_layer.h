@@ -1,5 +1,5 @@
 // The `steelyard` policy for one layer: keep it, repair it at a price, or plan it from nothing
-// (DESIGN section 6).
+// (docs/planning.md).
 //
 // A pure function of its arguments; the object is workspace, one per worker. After Prepare()
 // nothing allocates.

@@ -108,7 +108,7 @@ class LayerState {
   /// Load of an expert, all its copies together, [num_bins].
   const double* expert_bins(int expert) const { return expert_bins_.data() + BinOffset(expert); }
 
-  /// Objective 5 of DESIGN section 6, in units of load: the largest rank load of each bin, summed
+  /// The objective of docs/planning.md, in units of load: the largest rank load of each bin, summed
   /// over the bins.
   double Objective() const;
 

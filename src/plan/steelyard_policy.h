@@ -1,4 +1,4 @@
-// The project's own policy (DESIGN section 6): keeps what is near its lower bound, repairs the rest
+// The project's own policy (docs/planning.md): keeps what is near its lower bound, repairs the rest
 // by the moves that pay for themselves, and plans a contiguous layer from nothing. Splits evenly.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The placement file of DESIGN section 9: JSON, versioned, written so that no reader ever sees half
+// The placement file of docs/formats.md: JSON, versioned, written so that no reader ever sees half
 // of one.
 #pragma once
 

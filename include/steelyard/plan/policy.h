@@ -61,7 +61,7 @@ struct LayerReport {
   LayerVerdict verdict = LayerVerdict::kKeptByPolicy;
   bool from_scratch = false;  // planned without regard to the price of moves
   double imbalance_before =
-      1.0;  // objective 5 of DESIGN section 6 on the last window, bins weighted alike
+      1.0;  // the objective of docs/planning.md on the last window, bins alike
   double imbalance_after = 1.0;
   double lower_bound = 1.0;  // no placement with this many slots and an even split is below it
   int moves = 0;
