@@ -97,6 +97,37 @@ TEST(SteelyardPolicy, APlanIsAFixedPoint) {
   EXPECT_GT(num_changed, Scaled(3000) / 2);
 }
 
+TEST(SteelyardPolicy, APlanOfALargeLayerIsAFixedPointFromNothingAndAfterADrift) {
+  const std::vector<LayerShape> shapes = {
+      {.num_experts = 64, .num_ranks = 8, .slots_per_rank = 9},
+      {.num_experts = 256, .num_ranks = 32, .slots_per_rank = 9},
+      {.num_experts = 100, .num_ranks = 80, .slots_per_rank = 2}};
+  int num_changed = 0;
+  for (int seed = 0; seed < Scaled(6); ++seed) {
+    for (const LayerShape& shape : shapes) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(shape.num_experts));
+      std::mt19937_64 random(seed);
+      const LoadShape load_shape = {.num_bins = 1 + 2 * (seed % 2),
+                                    .num_phases = 1,
+                                    .num_layers = 2,
+                                    .num_experts = shape.num_experts};
+      Instance instance = {
+          .current =
+              Placement::Contiguous(Topology::Create(shape.num_ranks, shape.slots_per_rank).value(),
+                                    load_shape.num_layers, shape.num_experts)
+                  .value()};
+      for (int cycle = 0; cycle < 3; ++cycle) {
+        instance.history.push_back(RandomWindow(random, load_shape));
+        const Plan plan = PlanOf(instance);
+        num_changed += plan.moves > 0 ? 1 : 0;
+        instance.current = plan.placement;
+        ASSERT_EQ(PlanOf(instance).placement, plan.placement) << "cycle " << cycle;
+      }
+    }
+  }
+  EXPECT_GT(num_changed, 5);
+}
+
 /// Objective 5 over all bins of the history, phases summed, with the recency weights.
 double WeightedImbalance(const Instance& instance, const Placement& placement, int layer_idx) {
   std::vector<double> bins;
