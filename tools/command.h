@@ -29,15 +29,20 @@ using CommandBody = std::function<Status()>;
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,
                      CommandBody body);
 
+/// Refuses what is no whole number from `low` to `high`, in words that fit after "--option: ".
+CLI::Validator WholeNumber(int64_t low, int64_t high);
+
 /// --ranks, --slots, --nodes: the shape that experts are placed on.
 struct TopologyOptions {
   int ranks = 0;  // 0: not given
   int slots = 0;  // 0: not given
-  int nodes = 1;
+  int nodes = 0;  // 0: not given
 
   void AddTo(CLI::App* command);
+  bool any_given() const { return ranks != 0 || slots != 0 || nodes != 0; }
   /// The topology for `num_experts`; --slots defaults to min(experts, ceil(experts / ranks) + 1).
-  /// `current`, where there is one, gives what was not asked for and must agree with what was.
+  /// `current`, where there is one, gives what was not asked for; its ranks and slots must agree
+  /// with what was, while --nodes deals the same ranks to other nodes.
   /// Fails naming the option and the rule.
   Result<Topology> Resolve(int num_experts, const Placement* current) const;
 };
@@ -50,12 +55,16 @@ struct PolicyOptions {
   PlanOptions plan;
 
   void AddTo(CLI::App* command);
-  /// Fails naming the option that is out of range or not built yet.
+  /// Fails naming the option that is out of range or not built yet; throws UsageError for a name
+  /// that is none.
   Status Check() const;
 };
 
 /// `--json` of a subcommand.
 void AddJsonOption(CLI::App* command, bool* json);
+
+/// Whether `app` has a subcommand of this name.
+bool HasCommand(const CLI::App& app, const std::string& name);
 
 void AddRunCommand(CLI::App& app);
 void AddPlanCommand(CLI::App& app);

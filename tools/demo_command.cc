@@ -25,7 +25,8 @@ struct DemoCommand {
   std::string out = "build/demo";
   int ranks = 4;
   int window = 16;
-  int max_batch_tokens = 64;
+  int max_batch_tokens = 32;
+  bool json = false;
 
   Status Run() const;
 };
@@ -95,10 +96,10 @@ void PrintComparison(const DemoRun& off, const DemoRun& async, bool tokens_equal
         *before, *after, balancing.cycles_committed, balancing.cycles_kept,
         balancing.cycles_abandoned);
   }
-  fmt::print("\nrank load / mean, last window, off:\n{}",
-             RankLoadPicture(off.summary.report.balance.windows.back().rank_loads));
-  fmt::print("rank load / mean, last window, async:\n{}",
-             RankLoadPicture(balancing.windows.back().rank_loads));
+  fmt::print(
+      "\nload / mean of each layer's hottest to coldest rank, last window, mean over layers\n{}",
+      BeforeAfterPicture("off", off.summary.report.balance.windows.back().rank_loads, "async",
+                         balancing.windows.back().rank_loads));
 }
 
 // What the demo promises; the first promise that was not kept.
@@ -119,12 +120,12 @@ Status CheckPromises(const DemoRun& async, bool tokens_equal) {
 }
 
 Status DemoCommand::Run() const {
+  CatchInterrupts();
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
                              ReadRequests(requests, files.tokenizer, files.limits()));
-  fmt::print("{} requests, whose domain drifts, through {} on {} expert-parallel ranks\n",
+  fmt::print(stderr, "{} requests, whose domain drifts, through {} on {} expert-parallel ranks\n",
              work.size(), model, ranks);
-  std::fflush(stdout);
   STEELYARD_ASSIGN_OR_RETURN(const DemoRun off, ServeOnce(*this, files, work, BalanceMode::kOff));
   STEELYARD_ASSIGN_OR_RETURN(const DemoRun async,
                              ServeOnce(*this, files, work, BalanceMode::kAsync));
@@ -133,8 +134,6 @@ Status DemoCommand::Run() const {
     return InvalidArgument(
         fmt::format("{}: too little work for one window of {} steps", requests, window));
   }
-  PrintComparison(off, async, tokens_equal);
-
   std::error_code error;
   std::filesystem::create_directories(out, error);
   const std::filesystem::path file = std::filesystem::path(out) / "summary.json";
@@ -142,7 +141,12 @@ Status DemoCommand::Run() const {
                                {"async", async.summary.ToJson()},
                                {"tokens_equal", tokens_equal}};
   STEELYARD_RETURN_IF_ERROR(WriteFileAtomically(file, summary.dump(2) + "\n"));
-  fmt::print("\nsummary written to {}\n", file.string());
+  if (json) {
+    fmt::print("{}\n", summary.dump());
+  } else {
+    PrintComparison(off, async, tokens_equal);
+    fmt::print("\nsummary written to {}\n", file.string());
+  }
   return CheckPromises(async, tokens_equal);
 }
 
@@ -158,14 +162,15 @@ void AddDemoCommand(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--out", options->out, "Folder for summary.json")->capture_default_str();
   command->add_option("--ranks", options->ranks, "Ranks, each a thread")
-      ->check(CLI::Range(1, 64))
+      ->check(WholeNumber(1, 64))
       ->capture_default_str();
   command->add_option("--window", options->window, "Steps between two plans")
-      ->check(CLI::Range(4, 1 << 20))
+      ->check(WholeNumber(4, 1 << 20))
       ->capture_default_str();
   command->add_option("--max-batch-tokens", options->max_batch_tokens, "Tokens of a step, per rank")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(WholeNumber(1, 1 << 14))
       ->capture_default_str();
+  AddJsonOption(command, &options->json);
 }
 
 }  // namespace steelyard

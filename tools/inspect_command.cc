@@ -68,6 +68,9 @@ LoadWindow UniformLoads(const Placement& placement) {
 }
 
 Status InspectCommand::InspectPlacement() const {
+  if (topology.any_given()) {
+    throw UsageError{"--ranks, --slots and --nodes go with loads; " + file + " is a placement"};
+  }
   STEELYARD_ASSIGN_OR_RETURN(const Placement placement,
                              ReadPlacementFile(file, DuplicateRule::kAllow));
   LoadWindow window = UniformLoads(placement);
@@ -107,6 +110,9 @@ Status InspectCommand::InspectPlacement() const {
 }
 
 Status InspectCommand::InspectLoads() const {
+  if (!loads.empty()) {
+    throw UsageError{"--loads goes with a placement; " + file + " is loads itself"};
+  }
   STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(file));
   const LoadShape& shape = window.shape();
   double skew = 0.0;
@@ -124,7 +130,7 @@ Status InspectCommand::InspectLoads() const {
   }
   skew /= shape.num_layers;
   std::optional<Level> level;
-  if (topology.ranks != 0) {
+  if (topology.any_given()) {
     STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
     STEELYARD_ASSIGN_OR_RETURN(const Placement contiguous,
                                Placement::Contiguous(made, shape.num_layers, shape.num_experts));

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "command.h"
+#include "config.h"
 
 namespace {
 
@@ -36,12 +37,18 @@ int Run(int argc, char** argv) {
   app.footer(kFooter);
   app.require_subcommand(1);
   app.set_config("--config", "",
-                 "Read options from a TOML file; those of a subcommand stand under [SUBCOMMAND]");
+                 "Read options from a TOML file: at its top, or under [SUBCOMMAND]; those given on "
+                 "the command line win");
+  app.config_formatter(steelyard::MakeConfigReader(app));
   app.allow_config_extras(CLI::config_extras_mode::error);
   steelyard::AddRunCommand(app);
   steelyard::AddPlanCommand(app);
   steelyard::AddInspectCommand(app);
   steelyard::AddDemoCommand(app);
+  if (argc > 1 && argv[1][0] != '-' && !steelyard::HasCommand(app, argv[1])) {
+    return Fail(fmt::format("{}: no such subcommand (steelyard --help tells more)", argv[1]),
+                kBadUsage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& failure) {
@@ -54,6 +61,9 @@ int Run(int argc, char** argv) {
     return Fail(std::string(error.what()) + " (steelyard --help tells more)", kBadUsage);
   } catch (const steelyard::UsageError& error) {
     return Fail(error.message, kBadUsage);
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return Fail("standard output: cannot write what was asked for", kFailure);
   }
   return 0;
 }

@@ -100,8 +100,10 @@ Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
     return Status::Ok();
   }
   fmt::print("{}", ToText(plan));
-  fmt::print("{}: {} in {:.2f} ms, digest {:016x}\n", policy.policy, plan.ToString(), plan_ms,
-             plan.digest);
+  fmt::print("{}: {} in {:.2f} ms\n", policy.policy, plan.ToString(), plan_ms);
+  if (expert_bytes.has_value()) {
+    fmt::print("{} bytes must move\n", plan.moves * *expert_bytes);
+  }
   if (!out.empty()) {
     fmt::print("placement written to {}\n", out);
   }
@@ -150,7 +152,7 @@ void AddPlanCommand(CLI::App& app) {
   command
       ->add_option("--expert-bytes", options->expert_bytes,
                    "Bytes of one expert, to say how many must move")
-      ->check(CLI::PositiveNumber);
+      ->check(WholeNumber(1, int64_t{1} << 40));  // times any number of moves stays in range
   options->topology.AddTo(command);
   options->policy.AddTo(command);
   AddJsonOption(command, &options->json);

@@ -18,6 +18,10 @@
 namespace steelyard {
 namespace {
 
+// Memory grows with both: a rank is a thread with buffers for what every other one may send it.
+constexpr int kMostRanksOfOneProcess = 64;
+constexpr int kMostBatchTokens = 1 << 14;
+
 struct RunCommand {
   std::string model;
   std::string requests;
@@ -60,7 +64,7 @@ Status RunCommand::CheckOptions() const {
   return Status::Ok();
 }
 
-// Finds out before the work, not after it, that there is nowhere to write to.
+// Finds out before the work, not after it, that an output cannot be written.
 Status RunCommand::CheckOutputs() const {
   const std::map<std::string, std::string> outputs = {
       {"--out", out}, {"--record", record}, {"--save-placement", save_placement}};
@@ -69,6 +73,9 @@ Status RunCommand::CheckOutputs() const {
     std::error_code error;
     if (!path.empty() && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
       return NotFound(fmt::format("{} {}: {} is not a folder", option, path, folder.string()));
+    }
+    if (!path.empty() && std::filesystem::is_directory(path, error)) {
+      return InvalidArgument(fmt::format("{} {}: is a folder", option, path));
     }
   }
   return Status::Ok();
@@ -120,9 +127,13 @@ Result<ServeOptions> RunCommand::MakeOptions(const ModelFiles& files) const {
   options.balancer.window_steps = window;
   options.balancer.bins_per_window = bins_per_window;
   options.balancer.plan = policy.plan;
-  STEELYARD_RETURN_IF_ERROR(options.balancer.Validate());
+  STEELYARD_RETURN_IF_ERROR(options.balancer.Validate().WithContext("--window, --bins-per-window"));
   STEELYARD_ASSIGN_OR_RETURN(Placement first, FirstPlacement(files));
   options.num_ranks = first.topology().num_ranks();
+  if (options.num_ranks > kMostRanksOfOneProcess) {
+    return InvalidArgument(fmt::format("--ranks {}: one process serves at most {}",
+                                       options.num_ranks, kMostRanksOfOneProcess));
+  }
   options.slots_per_rank = first.topology().slots_per_rank();
   if (options.balancer.mode != BalanceMode::kOff) {
     options.placement = std::move(first);
@@ -182,6 +193,7 @@ Status AppendBins(const LoadWindow& window, LoadTraceWriter& trace) {
 }
 
 Status RunCommand::Run() const {
+  const CancelFlag& interrupted = CatchInterrupts();
   STEELYARD_RETURN_IF_ERROR(CheckOptions());
   STEELYARD_RETURN_IF_ERROR(CheckOutputs());
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
@@ -189,7 +201,7 @@ Status RunCommand::Run() const {
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
                              ReadRequests(requests, files.tokenizer, files.limits()));
 
-  options.cancel = &CatchInterrupts();
+  options.cancel = &interrupted;
   ProgressBar bar(balance);
   options.on_progress = [&bar](const ServeProgress& progress) { bar.Show(progress); };
   // Kept until the run has succeeded, so that one that does not leaves no files.
@@ -212,7 +224,6 @@ Status RunCommand::Run() const {
 
   STEELYARD_ASSIGN_OR_RETURN(ServeReport report, Serve(files, work, options));
   STEELYARD_RETURN_IF_ERROR(recorded);
-  STEELYARD_RETURN_IF_ERROR(WriteAnswers(out, report, !json));
   if (!logits_dir.empty()) {
     STEELYARD_RETURN_IF_ERROR(WriteLogits(logits_dir, logits));
   }
@@ -222,6 +233,8 @@ Status RunCommand::Run() const {
   if (!save_placement.empty()) {
     STEELYARD_RETURN_IF_ERROR(WritePlacementFile(save_placement, *report.placement));
   }
+  // Last, so that there are answers only where everything else went well.
+  STEELYARD_RETURN_IF_ERROR(WriteAnswers(out, report, !json));
   const RunSummary summary{model, options.num_ranks, balance, static_cast<int64_t>(work.size()),
                            std::move(report)};
   if (json) {
@@ -255,12 +268,12 @@ void AddRunCommand(CLI::App& app) {
   command
       ->add_option("--window", options->window,
                    "Steps between two plans, and over which imbalance is taken")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(WholeNumber(1, 1 << 30))
       ->capture_default_str();
   command
       ->add_option("--bins-per-window", options->bins_per_window,
                    "Parts of a window that loads are counted in")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(WholeNumber(1, 1024))
       ->capture_default_str();
   command->add_option("--placement", options->placement,
                       "The placement at the start; contiguous without it");
@@ -272,7 +285,7 @@ void AddRunCommand(CLI::App& app) {
       ->check(CLI::IsMember({"inproc", "mpi"}))
       ->capture_default_str();
   command->add_option("--max-batch-tokens", options->max_batch_tokens, "Tokens of a step, per rank")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(WholeNumber(1, kMostBatchTokens))
       ->capture_default_str();
   command->add_option(
       "--out", options->out,

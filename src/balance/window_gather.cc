@@ -1,6 +1,7 @@
 #include "balance/window_gather.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -114,13 +115,12 @@ double WindowGather::DecodeLayer(const Pending& pending, int layer, GatheredWind
   const double total = std::accumulate(rank_loads.begin(), rank_loads.end(), 0.0);
   const double mean = total / topology.num_ranks();
   window.stats.tokens += total;
-  double hottest = 0.0;
-  for (int rank = 0; rank < topology.num_ranks(); ++rank) {
-    const double relative = total > 0.0 ? rank_loads[rank] / mean : 1.0;
-    window.stats.rank_loads[rank] += relative / shape_.num_layers;
-    hottest = std::max(hottest, relative);
+  std::sort(rank_loads.begin(), rank_loads.end(), std::greater<>());
+  for (int place = 0; place < topology.num_ranks(); ++place) {
+    rank_loads[place] = total > 0.0 ? rank_loads[place] / mean : 1.0;
+    window.stats.rank_loads[place] += rank_loads[place] / shape_.num_layers;
   }
-  return hottest;
+  return rank_loads[0];
 }
 
 LoadWindow FirstBins(const LoadWindow& window, int num_bins) {

@@ -10,6 +10,7 @@ namespace steelyard {
 namespace {
 
 constexpr int kBarWidth = 40;
+constexpr int kHalfBarWidth = 24;
 
 struct Run {
   size_t first = 0;
@@ -28,6 +29,22 @@ std::vector<Run> CutIntoRuns(std::span<const double> values, int max_runs) {
     runs.push_back(run);
   }
   return runs;
+}
+
+// A bar of `value` where `full` fills the width, with a mark where 1 lies.
+std::string MarkedBar(double value, double full) {
+  const auto place = [full](double at) {
+    return static_cast<int>(std::lround(at / full * kHalfBarWidth));
+  };
+  std::string bar;
+  for (int i = 0; i < kHalfBarWidth; ++i) {
+    bar += i < place(value) ? "█" : (i == place(1.0) - 1 ? "│" : "·");
+  }
+  return bar;
+}
+
+bool IsNumber(const std::string& cell) {
+  return !cell.empty() && cell.find_first_not_of("0123456789.-") == std::string::npos;
 }
 
 std::string RunName(const Run& run) {
@@ -58,6 +75,29 @@ std::string RankLoadPicture(std::span<const double> rank_loads, int max_lines) {
   return picture;
 }
 
+std::string BeforeAfterPicture(const std::string& before_name, std::span<const double> before,
+                               const std::string& after_name, std::span<const double> after,
+                               int max_lines) {
+  if (before.empty()) {
+    return "";
+  }
+  const double full = std::max({1.0, *std::max_element(before.begin(), before.end()),
+                                *std::max_element(after.begin(), after.end())});
+  std::string picture = fmt::format("{:>12} {:<{}} {:>5} {:<{}}\n", "", before_name, kHalfBarWidth,
+                                    "", "  " + after_name, kHalfBarWidth);
+  const std::vector<Run> left = CutIntoRuns(before, max_lines);
+  const std::vector<Run> right = CutIntoRuns(after, max_lines);
+  for (size_t i = 0; i < left.size(); ++i) {
+    const std::string name = i == 0                 ? "hottest rank"
+                             : i + 1 == left.size() ? "coldest rank"
+                                                    : fmt::format("{}.", left[i].first + 1);
+    picture +=
+        fmt::format("{:>12} {} {:5.2f}   {} {:5.2f}\n", name, MarkedBar(left[i].hottest, full),
+                    left[i].hottest, MarkedBar(right[i].hottest, full), right[i].hottest);
+  }
+  return picture;
+}
+
 std::string Sparkline(std::span<const double> values, int width) {
   static constexpr const char* kLevels[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   const double largest = values.empty() ? 0.0 : *std::max_element(values.begin(), values.end());
@@ -82,8 +122,11 @@ std::string TextTable(const std::vector<std::string>& header,
   std::string table;
   const auto append = [&](const std::vector<std::string>& row) {
     for (size_t i = 0; i < row.size() && i < widths.size(); ++i) {
-      table += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                      : fmt::format("  {:>{}}", row[i], widths[i]);
+      const bool last = i + 1 == row.size();
+      const bool right = i > 0 && !rows.empty() && i < rows[0].size() && IsNumber(rows[0][i]);
+      table += i == 0 ? "" : "  ";
+      table += right ? fmt::format("{:>{}}", row[i], widths[i])
+                     : fmt::format("{:<{}}", row[i], last ? 0 : widths[i]);
     }
     table += '\n';
   };

@@ -68,6 +68,9 @@ OrderedJson RunSummary::ToJson() const {
                        {"mean_after_commit", OrNull(imbalance.mean_after_commit)},
                        {"windows", imbalance.windows},
                        {"first_window_after_commit", OrNull(imbalance.first_window_after_commit)}};
+  // At the top level too: the design's words leave open which of the two places is meant.
+  json["windows"] = imbalance.windows;
+  json["first_window_after_commit"] = OrNull(imbalance.first_window_after_commit);
   json["cycles"] = {{"started", balancing.cycles_started},
                     {"committed", balancing.cycles_committed},
                     {"kept", balancing.cycles_kept},

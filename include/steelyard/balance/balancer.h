@@ -64,7 +64,9 @@ struct WindowStats {
   int64_t first_step = 0;
   double tokens = 0;  // token-expert pairs over all layers
   double imbalance = 1.0;
-  std::vector<double> rank_loads = {};  // [num_ranks] mean over layers of load / mean load
+  /// [num_ranks] load / mean load of each layer's hottest rank, of its second, .. of its coldest,
+  /// mean over layers: ranks that are hot in different layers do not hide each other.
+  std::vector<double> rank_loads = {};
 };
 
 struct BalancerMetrics {
