@@ -92,15 +92,10 @@ TestHostOptions Steps(BalanceMode mode, int64_t num_steps) {
   return options;
 }
 
-// Stops within a window once so many cycles were committed or kept.
 TestHostOptions UntilCycles(BalanceMode mode, int64_t num_cycles) {
   TestHostOptions options;
   options.balancer = QuickOptions(mode);
-  options.stop = [num_cycles, window = options.balancer.window_steps](const Balancer& balancer) {
-    const BalancerMetrics& metrics = balancer.metrics();
-    if (metrics.cycles_committed + metrics.cycles_kept < num_cycles) return false;
-    return balancer.step() % window == window - 1;
-  };
+  options.stop = AfterCycles(num_cycles);
   return options;
 }
 

@@ -231,6 +231,7 @@ std::vector<TestRankRun> RunTestHost(const TestHostOptions& given) {
   const Placement initial =
       Placement::Contiguous(topology, options.num_layers, options.num_experts).value();
   const auto ends = AddFaults(MakeInprocGroup(options.num_ranks), options.faults);
+  if (options.on_ends) options.on_ends(ends);
   std::vector<TestRankRun> runs(options.num_ranks);
   // Stores outlive the threads: where a run ends early, peers may still read from them.
   std::vector<std::unique_ptr<RankDriver>> drivers;
@@ -253,6 +254,13 @@ BalancerOptions QuickOptions(BalanceMode mode) {
   options.staging_buffers = 2;
   options.cycle_deadline = std::chrono::seconds(40);
   return options;
+}
+
+std::function<bool(const Balancer&)> AfterCycles(int64_t num_cycles) {
+  return [num_cycles](const Balancer& balancer) {
+    const BalancerMetrics& metrics = balancer.metrics();
+    return metrics.cycles_committed + metrics.cycles_kept >= num_cycles && balancer.step() % 8 == 7;
+  };
 }
 
 std::vector<int64_t> SentBetween(const std::vector<TestRankRun>& runs,

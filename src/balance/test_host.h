@@ -32,6 +32,8 @@ struct TestHostOptions {
   size_t bundle_bytes = 192;
   BalancerOptions balancer;
   std::vector<FaultPlan> faults = {};
+  /// Given the ends of the group before the first step; they live until RunTestHost() returns.
+  std::function<void(const std::vector<std::unique_ptr<FaultyCommunicator>>&)> on_ends = {};
   /// The policy of a rank; by default `policy`.
   std::function<Result<std::unique_ptr<Policy>>(int rank)> make_policy = {};
   std::string policy = "steelyard";
@@ -65,6 +67,9 @@ std::vector<TestRankRun> RunTestHost(const TestHostOptions& options);
 /// Bins small enough, and a clock that stands still: a cycle takes a few steps and nothing is ever
 /// late by itself.
 BalancerOptions QuickOptions(BalanceMode mode);
+
+/// Stops within a window once so many cycles were committed or kept.
+std::function<bool(const Balancer&)> AfterCycles(int64_t num_cycles);
 
 /// Tokens of one step range that all ranks sent, [phases, layers, experts].
 std::vector<int64_t> SentBetween(const std::vector<TestRankRun>& runs,
