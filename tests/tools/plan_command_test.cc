@@ -6,7 +6,6 @@
 namespace steelyard {
 namespace {
 
-using testing::Test;
 using Keys = std::vector<std::string>;
 
 class PlanCommand : public CommandTest {

@@ -66,7 +66,7 @@ TEST_F(RunCommandTest, ResultLinesHaveTheDocumentedKeysInTheOrderOfTheRequests) 
   for (; std::getline(lines, line) && std::getline(requests, request); ++count) {
     const OrderedJson parsed = OrderedJson::parse(line);
     EXPECT_EQ(KeysOf(parsed), (Keys{"id", "input_ids", "new_tokens", "text", "finish_reason"}));
-    EXPECT_EQ(parsed["id"], Json::parse(request)["id"]);
+    EXPECT_EQ(parsed["id"], OrderedJson::parse(request)["id"]);
   }
   EXPECT_EQ(count, 12);
 }
