@@ -1,5 +1,5 @@
-// What the balancer's hooks cost a step in which no cycle is in flight; the budget is 0.1 % of the
-// step, 1 us of one that takes 1 ms.
+// What the balancer's hooks cost a step in which no cycle is in flight. The budget is 0.1 % of the
+// step: 1 us of one that takes 1 ms.
 #include <benchmark/benchmark.h>
 
 #include <memory>

@@ -45,12 +45,13 @@ class CycleBalancer : public Balancer {
   void BeginStep() override {
     STEELYARD_CHECK(!in_step_);
     in_step_ = true;
+    bin_idx_ = NumBinsBegun(step_);  // once a step: divisions are most of what recording would cost
   }
 
   LayerTables tables(int layer) const override { return mover_->tables(layer); }
 
   void Record(int layer, Phase phase, std::span<const uint32_t> counts) override {
-    recorder_.Add(NumBinsBegun(step_), phase, layer, counts);
+    recorder_.Add(bin_idx_, phase, layer, counts);
   }
 
   void Pump() override { mover_->Pump(options_.pump_bytes); }
@@ -131,6 +132,7 @@ class CycleBalancer : public Balancer {
 
   int64_t step_ = 0;
   bool in_step_ = false;
+  int bin_idx_ = 0;  // of the window, that this step counts into
   uint64_t next_vote_id_ = 1;
   std::optional<Cycle> cycle_;
   std::optional<Vote> vote_;
