@@ -18,6 +18,9 @@ struct Token {
   int32_t phase = 0;
 };
 
+// Far more than any test needs, even where workers hardly get to run.
+constexpr int64_t kMaxSteps = 60000;
+
 // Where the blocks of an exchange begin: the version that the sender routed by.
 struct BlockHead {
   int64_t version = 0;
@@ -65,6 +68,7 @@ class RankDriver {
  private:
   Status RunSteps(Balancer& balancer) {
     do {
+      if (run_.steps == kMaxSteps) return Internal("what the test waits for never came");
       balancer.BeginStep();
       run_.sent.resize(run_.sent.size() + NumCountsPerStep());
       for (int layer = 0; layer < options_.num_layers; ++layer) {
