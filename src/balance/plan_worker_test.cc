@@ -86,7 +86,7 @@ TEST(PlanWorker, IsNotWaitedForWhenItDoesNotEnd) {
 TEST(MakePlanOutcome, TheDigestCoversEveryRound) {
   const PlanJob job = MakeJob();
   const Topology topology = job.current.topology();
-  const auto plan_for = [&](std::vector<int32_t> slots) {
+  const auto plan_for = [&](const std::vector<int32_t>& slots) {
     const auto policy = Scripted([topology, slots](int, Policy& inner, const PlanInput& input,
                                                    PolicyState& state, const PlanContext& context) {
       Result<Plan> plan = inner.MakePlan(input, state, context);
