@@ -237,6 +237,8 @@ Status Guarded(const Body& body) {
     return body();
   } catch (const std::exception& error) {
     return Internal(error.what());
+  } catch (...) {
+    return Internal("something was thrown that is no std::exception");
   }
 }
 
