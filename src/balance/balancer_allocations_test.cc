@@ -23,6 +23,11 @@ thread_local int64_t num_allocations = 0;
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
+// std::stable_sort takes its buffer with this one and gives it back with the delete below.
+[[gnu::noinline]] void* operator new(size_t num_bytes, const std::nothrow_t&) noexcept {
+  ++num_allocations;
+  return std::malloc(num_bytes > 0 ? num_bytes : 1);
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
