@@ -381,6 +381,11 @@ Result<std::unique_ptr<Balancer>> Balancer::Create(const BalancerOptions& option
   if (host.comm == nullptr || host.store == nullptr || host.clock == nullptr) {
     return InvalidArgument("a balancer's host needs a communicator, an expert store and a clock");
   }
+  if (!initial.topology().is_plain()) {
+    return InvalidArgument(
+        fmt::format("a balancer needs ranks that are all alive, with equal slots and speed, not {}",
+                    initial.topology().ToString()));
+  }
   MoverOptions moving;
   moving.slice_bytes = options.slice_bytes;
   moving.staging_buffers = Plans(options.mode) ? options.staging_buffers : 0;

@@ -31,6 +31,12 @@ Status CheckExperts(const Topology& topology, int layer_idx, std::span<const int
   workspace.last_slot.assign(num_experts, -1);
   for (int slot = 0; slot < topology.num_slots(); ++slot) {
     const int32_t expert = experts[slot];
+    if (!topology.is_live_slot(slot)) {
+      if (expert == kNoExpert) continue;
+      return InvalidArgument(
+          fmt::format("{}: expert {} where the rank has no live slot, only {} fits",
+                      SlotText(topology, layer_idx, slot), expert, kNoExpert));
+    }
     if (expert < 0 || expert >= num_experts) {
       return InvalidArgument(fmt::format("{}: expert {} is outside [0, {})",
                                          SlotText(topology, layer_idx, slot), expert, num_experts));
@@ -59,6 +65,11 @@ Status CheckShares(const Topology& topology, int layer_idx, std::span<const int3
                                          shares[slot],
                                          std::isfinite(shares[slot]) ? "negative" : "not finite"));
     }
+    if (experts[slot] == kNoExpert) {
+      if (shares[slot] == 0.0) continue;
+      return InvalidArgument(fmt::format("{}: share {} of an empty slot is not 0",
+                                         SlotText(topology, layer_idx, slot), shares[slot]));
+    }
     workspace.sum[experts[slot]] += shares[slot];
   }
   for (size_t expert = 0; expert < workspace.sum.size(); ++expert) {
@@ -74,9 +85,9 @@ Status CheckFit(const Topology& topology, int num_experts, DuplicateRule duplica
   if (num_experts < 1) {
     return InvalidArgument(fmt::format("num_experts is {}, but at least 1 is needed", num_experts));
   }
-  if (topology.num_slots() < num_experts) {
+  if (topology.num_live_slots() < num_experts) {
     return InvalidArgument(
-        fmt::format("{} slots are fewer than {} experts", topology.num_slots(), num_experts));
+        fmt::format("{} slots are fewer than {} experts", topology.num_live_slots(), num_experts));
   }
   if (duplicates == DuplicateRule::kRefuse && topology.slots_per_rank() > num_experts) {
     return InvalidArgument(fmt::format("{} slots on a rank are more than {} experts",
@@ -138,8 +149,10 @@ Result<Placement> Placement::Contiguous(const Topology& topology, int num_layers
   placement.num_experts_ = num_experts;
   placement.slot_to_expert_.reserve(static_cast<size_t>(num_layers) * topology.num_slots());
   for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+    int num_placed = 0;
     for (int slot = 0; slot < topology.num_slots(); ++slot) {
-      placement.slot_to_expert_.push_back(slot % num_experts);
+      placement.slot_to_expert_.push_back(topology.is_live_slot(slot) ? num_placed++ % num_experts
+                                                                      : kNoExpert);
     }
   }
   return placement;
@@ -161,9 +174,9 @@ std::span<const double> Placement::shares(int layer_idx) const {
 }
 
 bool Placement::IsContiguous(int layer_idx) const {
-  const std::span<const int32_t> experts = slot_to_expert(layer_idx);
-  for (int slot = 0; slot < num_slots(); ++slot) {
-    if (experts[slot] != slot % num_experts_) {
+  int num_placed = 0;
+  for (const int32_t expert : slot_to_expert(layer_idx)) {
+    if (expert != kNoExpert && expert != num_placed++ % num_experts_) {
       return false;
     }
   }
@@ -175,6 +188,7 @@ int Placement::CountDuplicates(int layer_idx) const {
   std::vector<int32_t> last_rank(num_experts_, -1);
   int num_duplicates = 0;
   for (int slot = 0; slot < num_slots(); ++slot) {
+    if (experts[slot] == kNoExpert) continue;
     const int rank = topology_.rank_of_slot(slot);
     num_duplicates += std::exchange(last_rank[experts[slot]], rank) == rank ? 1 : 0;
   }
@@ -192,10 +206,14 @@ int Placement::CountDuplicates() const {
 uint64_t Placement::Digest() const {
   std::string bytes;
   bytes.reserve(32 + slot_to_expert_.size() * 4 + shares_.size() * 8);
-  const std::array<int32_t, 6> shape = {topology_.num_ranks(), topology_.slots_per_rank(),
-                                        topology_.num_nodes(), num_layers_,
-                                        num_experts_,          has_shares() ? 1 : 0};
+  const TopologySpec ranks = topology_.spec();
+  const std::array<int32_t, 6> shape = {ranks.num_ranks, ranks.slots_per_rank,
+                                        ranks.num_nodes, num_layers_,
+                                        num_experts_,    has_shares() ? 1 : 0};
   AppendBytes(std::span<const int32_t>(shape), bytes);
+  AppendBytes(std::span<const int32_t>(ranks.dead_ranks), bytes);
+  AppendBytes(std::span<const int32_t>(ranks.slots_of_rank), bytes);
+  AppendBytes(std::span<const double>(ranks.rank_speed), bytes);
   AppendBytes(std::span<const int32_t>(slot_to_expert_), bytes);
   for (double share : shares_) {
     share += 0.0;  // turns -0, which equals 0, into 0

@@ -7,32 +7,35 @@
 namespace steelyard {
 namespace {
 
+// The slots of one rank in one layer; none where there is no such rank.
+std::span<const int32_t> SlotsOfRank(const Placement& placement, int layer_idx, int rank) {
+  const Topology& topology = placement.topology();
+  if (rank >= topology.num_ranks()) {
+    return {};
+  }
+  return placement.slot_to_expert(layer_idx).subspan(topology.first_slot_of_rank(rank),
+                                                     topology.live_slots(rank));
+}
+
 // Adds up the moves of one layer. `held_by` [num_experts] holds, between calls, only values that no
 // later (layer, rank) uses as its mark, so that it need not be cleared; `mark` is the next free
 // one.
 int CountMovesOfLayer(const Placement& from, const Placement& to, int layer_idx,
                       std::vector<int64_t>& held_by, int64_t& mark) {
-  const Topology& topology = from.topology();
-  const std::span<const int32_t> old_experts = from.slot_to_expert(layer_idx);
-  const std::span<const int32_t> new_experts = to.slot_to_expert(layer_idx);
   int num_moves = 0;
-  for (int rank = 0; rank < topology.num_ranks(); ++rank, ++mark) {
-    const int first = topology.first_slot_of_rank(rank);
-    const int end = first + topology.slots_per_rank();
-    for (int slot = first; slot < end; ++slot) {
-      held_by[old_experts[slot]] = mark;
+  for (int rank = 0; rank < to.topology().num_ranks(); ++rank, ++mark) {
+    for (const int32_t expert : SlotsOfRank(from, layer_idx, rank)) {
+      held_by[expert] = mark;
     }
-    for (int slot = first; slot < end; ++slot) {
+    for (const int32_t expert : SlotsOfRank(to, layer_idx, rank)) {
       // A second copy of the same expert is a copy inside the rank: nothing crosses a link.
-      num_moves += std::exchange(held_by[new_experts[slot]], mark) != mark ? 1 : 0;
+      num_moves += std::exchange(held_by[expert], mark) != mark ? 1 : 0;
     }
   }
   return num_moves;
 }
 
-void CheckSameShape(const Placement& from, const Placement& to) {
-  STEELYARD_CHECK_EQ(from.topology().num_ranks(), to.topology().num_ranks());
-  STEELYARD_CHECK_EQ(from.topology().slots_per_rank(), to.topology().slots_per_rank());
+void CheckSameExperts(const Placement& from, const Placement& to) {
   STEELYARD_CHECK_EQ(from.num_layers(), to.num_layers());
   STEELYARD_CHECK_EQ(from.num_experts(), to.num_experts());
 }
@@ -40,14 +43,14 @@ void CheckSameShape(const Placement& from, const Placement& to) {
 }  // namespace
 
 int CountMoves(const Placement& from, const Placement& to, int layer_idx) {
-  CheckSameShape(from, to);
+  CheckSameExperts(from, to);
   std::vector<int64_t> held_by(from.num_experts(), -1);
   int64_t mark = 0;
   return CountMovesOfLayer(from, to, layer_idx, held_by, mark);
 }
 
 int64_t CountMoves(const Placement& from, const Placement& to) {
-  CheckSameShape(from, to);
+  CheckSameExperts(from, to);
   std::vector<int64_t> held_by(from.num_experts(), -1);
   int64_t mark = 0;
   int64_t num_moves = 0;
@@ -61,7 +64,7 @@ std::vector<std::vector<int32_t>> LogicalToPhysical(const Placement& placement, 
   std::vector<std::vector<int32_t>> slots(placement.num_experts());
   const std::span<const int32_t> experts = placement.slot_to_expert(layer_idx);
   for (int slot = 0; slot < placement.num_slots(); ++slot) {
-    slots[experts[slot]].push_back(slot);
+    if (experts[slot] != kNoExpert) slots[experts[slot]].push_back(slot);
   }
   return slots;
 }
@@ -70,9 +73,9 @@ std::vector<int32_t> ExpertMap(const Placement& placement, int layer_idx, int ra
   const Topology& topology = placement.topology();
   STEELYARD_CHECK(0 <= rank && rank < topology.num_ranks());
   std::vector<int32_t> local_slots(placement.num_experts(), -1);
-  const std::span<const int32_t> experts = placement.slot_to_expert(layer_idx);
-  for (int local = topology.slots_per_rank() - 1; local >= 0; --local) {
-    local_slots[experts[topology.first_slot_of_rank(rank) + local]] = local;
+  const std::span<const int32_t> experts = SlotsOfRank(placement, layer_idx, rank);
+  for (int local = static_cast<int>(experts.size()) - 1; local >= 0; --local) {
+    local_slots[experts[local]] = local;
   }
   return local_slots;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "steelyard/base/check.h"
+#include "steelyard/placement/placement.h"
 
 namespace steelyard {
 namespace {
@@ -53,6 +54,7 @@ void RoutingTable::Assign(int num_experts, std::span<const int32_t> slot_to_expe
   // A counting sort: first_[e + 1] counts the slots of e, then says where they begin, and at last
   // where they end, which is where those of e + 1 begin.
   for (const int32_t expert : slot_to_expert) {
+    if (expert == kNoExpert) continue;
     STEELYARD_CHECK(0 <= expert && expert < num_experts);
     ++first_[expert + 1];
   }
@@ -64,6 +66,7 @@ void RoutingTable::Assign(int num_experts, std::span<const int32_t> slot_to_expe
     begin += count;
   }
   for (size_t slot = 0; slot < num_slots; ++slot) {
+    if (slot_to_expert[slot] == kNoExpert) continue;
     const int32_t entry = first_[slot_to_expert[slot] + 1]++;
     slots_[entry] = static_cast<int32_t>(slot);
     shares_[entry] = shares.empty() ? 0 : shares[slot];

@@ -38,7 +38,7 @@ class DeepseekPolicy final : public Policy {
 
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
-    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    STEELYARD_RETURN_IF_ERROR(CheckPlainInput(name(), input));
     const Placement& current = *input.current;
     STEELYARD_RETURN_IF_ERROR(CheckGroups(input.options.num_groups, current));
     STEELYARD_RETURN_IF_ERROR(Prepare(current, input.history.back().shape(),

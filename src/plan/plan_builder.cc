@@ -80,11 +80,29 @@ Status CheckPlanInput(const PlanInput& input) {
   if (shape.num_bins < 1 || shape.num_phases < 1) {
     return InvalidArgument("a window of " + ShapeText(shape) + " has no loads");
   }
-  if (current.topology().slots_per_rank() > current.num_experts()) {
+  const Topology& topology = input.topology();
+  if (topology.slots_per_rank() > current.num_experts()) {
     return InvalidArgument(fmt::format("{} slots on a rank are more than {} experts",
-                                       current.topology().slots_per_rank(), current.num_experts()));
+                                       topology.slots_per_rank(), current.num_experts()));
+  }
+  if (topology.num_live_slots() < current.num_experts()) {
+    return InvalidArgument(fmt::format("{} live slots are fewer than {} experts",
+                                       topology.num_live_slots(), current.num_experts()));
   }
   return input.options.Validate();
+}
+
+Status CheckPlainInput(std::string_view policy, const PlanInput& input) {
+  STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+  if (!(input.topology() == input.current->topology()) || !input.topology().is_plain()) {
+    return InvalidArgument(fmt::format(
+        "policy {} plans only for the ranks in force, all alive, with equal slots and speed",
+        policy));
+  }
+  if (input.options.limits.any()) {
+    return InvalidArgument(fmt::format("policy {} knows no limits on moves", policy));
+  }
+  return Status::Ok();
 }
 
 Status CheckNotCancelled(const PlanContext& context) {
@@ -155,8 +173,12 @@ Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
   STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
   for (size_t layer_idx = 0; layer_idx < decisions.size(); ++layer_idx) {
     LayerReport& report = plan.layers[layer_idx];
-    report.verdict = decisions[layer_idx].verdict;
-    report.from_scratch = decisions[layer_idx].from_scratch;
+    const LayerDecision& decision = decisions[layer_idx];
+    report.verdict = decision.verdict;
+    report.limit = decision.limit;
+    report.from_scratch = decision.from_scratch;
+    report.wanted = decision.wanted;
+    report.predictor = decision.predictor;
     plan.moves += report.moves;
   }
   plan.duplicates = plan.placement.CountDuplicates();

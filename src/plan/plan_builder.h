@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "plan/score.h"
@@ -16,6 +17,10 @@ namespace steelyard {
 /// all windows have one shape, that shape fits the placement, and the options are in range.
 Status CheckPlanInput(const PlanInput& input);
 
+/// The same for a policy that knows neither other ranks than those in force, nor ranks that differ,
+/// nor limits: asking it for them is kInvalidArgument too.
+Status CheckPlainInput(std::string_view policy, const PlanInput& input);
+
 /// kCancelled when the flag is there and set.
 Status CheckNotCancelled(const PlanContext& context);
 
@@ -26,7 +31,10 @@ void ReadLayerBins(const LoadWindow& window, int layer_idx, Span2<double> bins);
 /// What a policy says of a layer; figures are added by PlanBuilder.
 struct LayerDecision {
   LayerVerdict verdict = LayerVerdict::kKeptByPolicy;
+  BindingLimit limit = BindingLimit::kNone;
   bool from_scratch = false;
+  bool wanted = true;
+  Predictor predictor = Predictor::kLast;
 };
 
 /// Memory for the report of plans of one shape. One object per policy.
@@ -35,7 +43,7 @@ class PlanBuilder {
   /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
   void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
 
-  /// Takes over `placement`, which has the shape of the one in force. `decisions` is [num_layers];
+  /// Takes over `placement`, which is on input.topology(). `decisions` is [num_layers];
   /// imbalances are on the last window of `input`; the digest covers `state` as it is now, so call
   /// this last. Fails with kCancelled when context.cancel was set.
   Result<Plan> Build(const PlanInput& input, Placement placement,

@@ -34,6 +34,53 @@ double MeanOverLayers(const std::vector<LayerReport>& layers, double LayerReport
   return layers.empty() ? 1.0 : sum / static_cast<double>(layers.size());
 }
 
+Status CheckCost(const RankCost& cost) {
+  for (const double term : {cost.a, cost.b, cost.c, cost.d}) {
+    if (!(std::isfinite(term) && term >= 0.0)) {
+      return InvalidArgument(
+          fmt::format("a term of rank_cost is {}, but must be finite and at least 0", term));
+    }
+  }
+  if (cost.b == 0.0 && cost.d == 0.0) {
+    return InvalidArgument("rank_cost depends on neither active experts nor tokens");
+  }
+  return Status::Ok();
+}
+
+Status CheckLimits(const MoveLimits& limits, int64_t expert_bytes) {
+  for (const int64_t limit : {limits.moves, limits.bytes, limits.per_rank_pair,
+                              limits.per_receiving_rank, limits.across_nodes}) {
+    if (limit < 0) {
+      return InvalidArgument(fmt::format("a limit of {} is negative", limit));
+    }
+  }
+  if (expert_bytes < 0) {
+    return InvalidArgument(fmt::format("expert_bytes is {}, but must be at least 0", expert_bytes));
+  }
+  if (limits.bytes != MoveLimits::kNone && expert_bytes == 0) {
+    return InvalidArgument("a limit in bytes needs expert_bytes");
+  }
+  return Status::Ok();
+}
+
+std::string_view LimitText(BindingLimit limit) {
+  switch (limit) {
+    case BindingLimit::kNone:
+      break;
+    case BindingLimit::kMoves:
+      return "the limit on moves";
+    case BindingLimit::kBytes:
+      return "the limit on bytes";
+    case BindingLimit::kRankPair:
+      return "the limit on moves between two ranks";
+    case BindingLimit::kReceivingRank:
+      return "the limit on moves to a rank";
+    case BindingLimit::kNodes:
+      return "the limit on moves across nodes";
+  }
+  return "no limit";
+}
+
 std::string_view Plural(int64_t count) { return count == 1 ? "" : "s"; }
 
 }  // namespace
@@ -51,7 +98,8 @@ Status PlanOptions::Validate() const {
   if (!(recency > 0.0 && recency <= 1.0)) {
     return InvalidArgument(fmt::format("recency is {}, but must be in (0, 1]", recency));
   }
-  return Status::Ok();
+  STEELYARD_RETURN_IF_ERROR(CheckCost(rank_cost));
+  return CheckLimits(limits, expert_bytes);
 }
 
 std::string LayerReport::Reason() const {
@@ -64,12 +112,19 @@ std::string LayerReport::Reason() const {
                          imbalance_before);
     case LayerVerdict::kKeptByPolicy:
       return "kept: the policy asks for no change";
+    case LayerVerdict::kKeptByLimit:
+      return fmt::format("kept: {} forbids what imbalance {:.4f} would be worth", LimitText(limit),
+                         imbalance_before);
     case LayerVerdict::kChanged:
       break;
   }
-  return fmt::format("{}: imbalance {:.4f} to {:.4f} with {} move{}",
-                     from_scratch ? "planned from scratch" : "changed", imbalance_before,
-                     imbalance_after, moves, Plural(moves));
+  std::string text = fmt::format("{}: imbalance {:.4f} to {:.4f} with {} move{}",
+                                 from_scratch ? "planned from scratch" : "changed",
+                                 imbalance_before, imbalance_after, moves, Plural(moves));
+  if (limit != BindingLimit::kNone) {
+    text += fmt::format("; limited: {} forbids more", LimitText(limit));
+  }
+  return text;
 }
 
 double Plan::imbalance_before() const {

@@ -98,7 +98,7 @@ class RandomPolicy final : public Policy {
 
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
-    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    STEELYARD_RETURN_IF_ERROR(CheckPlainInput(name(), input));
     if (state.values.empty()) {
       state.values.push_back(0.0);
     }

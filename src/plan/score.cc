@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "steelyard/base/check.h"
+#include "steelyard/placement/placement.h"
 
 namespace steelyard {
 namespace {
@@ -117,9 +118,10 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
                  std::span<const double> bin_weights, ScoreWorkspace& workspace) {
   std::vector<int32_t>& copies = workspace.copies;
   copies.assign(bins.num_cols(), 0);
-  for (int32_t expert : slot_to_expert) {
-    ++copies[expert];
+  for (const int32_t expert : slot_to_expert) {
+    if (expert != kNoExpert) ++copies[expert];
   }
+  const double total_speed = topology.total_speed();
   double sum_max = 0.0;
   double sum_mean = 0.0;
   for (size_t t = 0; t < bins.num_rows(); ++t) {
@@ -127,16 +129,17 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
     double largest = 0.0;
     for (int rank = 0; rank < topology.num_ranks(); ++rank) {
       const int begin = topology.first_slot_of_rank(rank);
+      if (topology.is_dead(rank)) continue;
       double rank_load = 0.0;
-      for (int slot = begin; slot < begin + topology.slots_per_rank(); ++slot) {
+      for (int slot = begin; slot < begin + topology.live_slots(rank); ++slot) {
         const int32_t expert = slot_to_expert[slot];
         rank_load += shares.empty() ? loads[expert] / copies[expert] : loads[expert] * shares[slot];
       }
-      largest = std::max(largest, rank_load);
+      largest = std::max(largest, rank_load / topology.speed(rank));
     }
     const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
     sum_max += weight * largest;
-    sum_mean += weight * (Sum(loads) / topology.num_ranks());
+    sum_mean += weight * (Sum(loads) / total_speed);
   }
   return sum_mean > 0.0 ? std::max(1.0, sum_max / sum_mean) : 1.0;
 }

@@ -46,9 +46,10 @@ double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_s
                   ScoreWorkspace& workspace);
 
 /// The objective of docs/planning.md for one layer: over the bins, the weighted sum of the largest
-/// rank load by the weighted sum of the mean rank load. At least 1; exactly 1 when there is no
-/// load. `bins` is [num_bins, num_experts], `slot_to_expert` [num_slots]; `shares` [num_slots], or
-/// empty for an even split; `bin_weights` [num_bins], or empty where bins weigh alike.
+/// rank load by the weighted sum of the mean rank load, a rank's load being its tokens by its
+/// speed. At least 1; exactly 1 when there is no load. `bins` is [num_bins, num_experts],
+/// `slot_to_expert` [num_slots]; `shares` [num_slots], or empty for an even split; `bin_weights`
+/// [num_bins], or empty where bins weigh alike.
 double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                  std::span<const double> shares, const Topology& topology,
                  std::span<const double> bin_weights, ScoreWorkspace& workspace);

@@ -17,7 +17,7 @@ class StaticPolicy final : public Policy {
 
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
-    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    STEELYARD_RETURN_IF_ERROR(CheckPlainInput(name(), input));
     const std::vector<LayerDecision> kept(input.current->num_layers());
     return builder_.Build(input, *input.current, kept, state, context);
   }

@@ -105,7 +105,8 @@ struct BalancerHost {
 
 class Balancer {
  public:
-  /// Fails with kInvalidArgument when options, placement, communicator and store disagree.
+  /// Fails with kInvalidArgument when options, placement, communicator and store disagree, and when
+  /// the placement's ranks are not plain.
   static Result<std::unique_ptr<Balancer>> Create(const BalancerOptions& options,
                                                   const BalancerHost& host,
                                                   const Placement& initial);
