@@ -1,13 +1,6 @@
 // The reference's own outputs, slot by slot and copy by copy.
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <string>
-#include <vector>
-
-#include "base/json.h"
 #include "plan/deepseek_layer.h"
-#include "steelyard/plan/policy.h"
+#include "plan/golden_test_util.h"
 
 namespace steelyard {
 namespace {
@@ -22,11 +15,7 @@ void PrintTo(const GoldenFile& file, std::ostream* out) { *out << file.name; }
 class DeepseekGolden : public testing::TestWithParam<GoldenFile> {
  protected:
   void SetUp() override {
-    const std::filesystem::path path =
-        std::filesystem::path(STEELYARD_SOURCE_DIR) / "tests/data/golden" / GetParam().name;
-    Result<Json> json = ReadJsonFile(path);
-    ASSERT_TRUE(json.ok()) << json.status().ToString();
-    cases_ = (*json)["cases"];
+    cases_ = GoldenCases(GetParam().name);
     ASSERT_EQ(static_cast<int>(cases_.size()), GetParam().num_cases);
   }
 
@@ -45,14 +34,7 @@ TEST_P(DeepseekGolden, PlansAreTheReferences) {
     SCOPED_TRACE(golden["name"].get<std::string>());
     const int num_layers = golden["num_layers"];
     const int num_experts = golden["num_experts"];
-    std::vector<double> counts;
-    for (const Json& layer : golden["weight"]) {
-      for (const Json& tokens : layer) {
-        counts.push_back(tokens);
-      }
-    }
-    const LoadWindow window =
-        LoadWindow::Create({1, 1, num_layers, num_experts}, std::move(counts)).value();
+    const LoadWindow window = GoldenWindow(golden["weight"]);
     const Placement current =
         Placement::Contiguous(TopologyOf(golden), num_layers, num_experts).value();
     PlanInput input{.current = &current, .history = {&window, 1}};
@@ -60,12 +42,7 @@ TEST_P(DeepseekGolden, PlansAreTheReferences) {
     PolicyState state;
     const Result<Plan> plan = policy->MakePlan(input, state, {});
     ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-      const std::span<const int32_t> row = plan->placement.slot_to_expert(layer_idx);
-      ASSERT_EQ(std::vector<int32_t>(row.begin(), row.end()),
-                golden["phy2log"][layer_idx].get<std::vector<int32_t>>())
-          << "layer " << layer_idx;
-    }
+    ExpectGolden(plan->placement, golden["phy2log"]);
     EXPECT_EQ(plan->duplicates, golden["duplicates"].get<int>());
   }
 }

@@ -1,13 +1,22 @@
 #include "plan/deepseek_layer.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "steelyard/base/check.h"
 
 namespace steelyard {
 
-void DeepseekLayer::Place(std::span<const float> weight, int num_groups, const Topology& topology,
-                          std::span<int32_t> slot_to_expert, std::span<int32_t> slot_to_copy) {
+void VllmArithmetic::SortDescending(std::span<Item> items) {
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return a.value != b.value ? a.value > b.value : a.index < b.index;
+  });
+}
+
+template <typename Arithmetic>
+void EplbLayer<Arithmetic>::Place(std::span<const float> weight, int num_groups,
+                                  const Topology& topology, std::span<int32_t> slot_to_expert,
+                                  std::span<int32_t> slot_to_copy) {
   const bool by_node = num_groups % topology.num_nodes() == 0;
   const int num_nodes = by_node ? topology.num_nodes() : 1;
   const auto num_experts = static_cast<int>(weight.size());
@@ -29,13 +38,15 @@ void DeepseekLayer::Place(std::span<const float> weight, int num_groups, const T
   }
 }
 
-void DeepseekLayer::OrderExpertsByNode(std::span<const float> weight, int num_groups,
-                                       int num_nodes) {
+template <typename Arithmetic>
+void EplbLayer<Arithmetic>::OrderExpertsByNode(std::span<const float> weight, int num_groups,
+                                               int num_nodes) {
   const size_t group_size = weight.size() / num_groups;
   STEELYARD_CHECK_EQ(group_size * num_groups, weight.size());
-  group_load_.assign(num_groups, 0.0F);
-  for (size_t expert = 0; expert < weight.size(); ++expert) {
-    group_load_[expert / group_size] += weight[expert];
+  group_load_.resize(num_groups);
+  for (int group = 0; group < num_groups; ++group) {
+    const std::span<const float> members = weight.subspan(group * group_size, group_size);
+    group_load_[group] = std::accumulate(members.begin(), members.end(), 0.0F);
   }
   Pack(group_load_, num_nodes);
   node_order_.resize(weight.size());
@@ -47,14 +58,15 @@ void DeepseekLayer::OrderExpertsByNode(std::span<const float> weight, int num_gr
 
 /// The first slots are the experts themselves; each further one goes to the largest weight per
 /// copy, ties to the lowest.
-void DeepseekLayer::Replicate(std::span<const int32_t> experts, int num_slots) {
+template <typename Arithmetic>
+void EplbLayer<Arithmetic>::Replicate(std::span<const int32_t> experts, int num_slots) {
   const auto num_experts = static_cast<int>(experts.size());
   copies_.assign(num_experts, 1);
   local_of_.resize(num_slots);
   copy_of_.assign(num_slots, 0);
   std::iota(local_of_.begin(), local_of_.begin() + num_experts, 0);
   const auto load_per_copy = [&](int local) {
-    return weight_[experts[local]] / static_cast<float>(copies_[local]);
+    return static_cast<Load>(weight_[experts[local]]) / static_cast<Load>(copies_[local]);
   };
   slot_load_.resize(num_experts);
   for (int local = 0; local < num_experts; ++local) {
@@ -79,7 +91,8 @@ void DeepseekLayer::Replicate(std::span<const int32_t> experts, int num_slots) {
 
 /// Heaviest first, each item to the lightest pack that has room, ties to the lowest. One item per
 /// pack stays where it is.
-void DeepseekLayer::Pack(std::span<const float> weight, int num_packs) {
+template <typename Arithmetic>
+void EplbLayer<Arithmetic>::Pack(std::span<const Load> weight, int num_packs) {
   const auto num_items = static_cast<int>(weight.size());
   const int items_per_pack = num_items / num_packs;
   place_of_.resize(num_items);
@@ -91,10 +104,10 @@ void DeepseekLayer::Pack(std::span<const float> weight, int num_packs) {
   for (int item = 0; item < num_items; ++item) {
     sorted_[item] = {weight[item], item};
   }
-  Introsort::SortDescending(sorted_);
-  pack_load_.assign(num_packs, 0.0F);
+  Arithmetic::SortDescending(sorted_);
+  pack_load_.assign(num_packs, Load{0});
   pack_size_.assign(num_packs, 0);
-  for (const SortItem& item : sorted_) {
+  for (const typename Arithmetic::Item& item : sorted_) {
     int lightest = -1;
     for (int pack = 0; pack < num_packs; ++pack) {
       const bool has_room = pack_size_[pack] < items_per_pack;
@@ -106,5 +119,8 @@ void DeepseekLayer::Pack(std::span<const float> weight, int num_packs) {
     pack_load_[lightest] += item.value;
   }
 }
+
+template class EplbLayer<DeepseekArithmetic>;
+template class EplbLayer<VllmArithmetic>;
 
 }  // namespace steelyard

@@ -10,6 +10,7 @@
 #include "plan/random_policy.h"
 #include "plan/static_policy.h"
 #include "plan/steelyard_policy.h"
+#include "plan/vllm_policy.h"
 
 namespace steelyard {
 namespace {
@@ -22,6 +23,7 @@ struct NamedPolicy {
 constexpr std::array kPolicies = {
     NamedPolicy{"steelyard", MakeSteelyardPolicy},
     NamedPolicy{"deepseek", MakeDeepseekPolicy},
+    NamedPolicy{"vllm", MakeVllmPolicy},
     NamedPolicy{"random", MakeRandomPolicy},
     NamedPolicy{"static", MakeStaticPolicy},
 };

@@ -16,7 +16,7 @@ TEST(MakePolicy, AnUnknownNameIsRefusedWithTheList) {
   const Result<std::unique_ptr<Policy>> policy = MakePolicy("greedy");
   ASSERT_FALSE(policy.ok());
   EXPECT_EQ(policy.status().message(),
-            "policy 'greedy' is not one of steelyard, deepseek, random, static");
+            "policy 'greedy' is not one of steelyard, deepseek, vllm, random, static");
 }
 
 TEST(MakePolicy, EveryPolicyHasTheNameThatItIsMadeBy) {
@@ -98,15 +98,17 @@ TEST_P(PlanInputTest, ACancelledPlanIsNoPlanAndLeavesTheStateAlone) {
 INSTANTIATE_TEST_SUITE_P(Policies, PlanInputTest, testing::ValuesIn(PolicyNames()),
                          [](const auto& test) { return std::string(test.param); });
 
-TEST(DeepseekPolicy, GroupsThatDoNotDivideTheExpertsAreRefused) {
+TEST(GroupedPolicies, GroupsThatDoNotDivideTheExpertsAreRefused) {
   const Placement current = Placement::Contiguous(Topology::Create(2, 4).value(), 1, 8).value();
   const LoadWindow window({.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 8});
   PlanInput input{.current = &current, .history = {&window, 1}};
   input.options.num_groups = 3;
-  PolicyState state;
-  const Result<Plan> plan = MakePolicy("deepseek").value()->MakePlan(input, state, {});
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(), "3 groups do not divide 8 experts");
+  for (std::string_view name : {"deepseek", "vllm"}) {
+    PolicyState state;
+    const Result<Plan> plan = MakePolicy(name).value()->MakePlan(input, state, {});
+    ASSERT_FALSE(plan.ok()) << name;
+    EXPECT_EQ(plan.status().message(), "3 groups do not divide 8 experts");
+  }
 }
 
 TEST(LayerReport, SaysInOneSentenceWhyTheLayerIsAsItIs) {

@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "plan/plan_builder.h"
+#include "plan/policy_base.h"
 #include "plan/random_source.h"
 
 namespace steelyard {
@@ -86,15 +86,9 @@ RandomSource SourceOf(uint64_t seed, uint64_t plan_idx, uint64_t layer_idx) {
       RandomSource(RandomSource(RandomSource(seed).Next() ^ plan_idx).Next() ^ layer_idx).Next());
 }
 
-class RandomPolicy final : public Policy {
+class RandomPolicy final : public ReportingPolicy {
  public:
   std::string_view name() const override { return "random"; }
-
-  Status Prepare(const Placement& current, const LoadShape& window_shape, int /*num_windows*/,
-                 int num_workers) override {
-    builder_.Prepare(current, window_shape, num_workers);
-    return Status::Ok();
-  }
 
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
@@ -129,7 +123,6 @@ class RandomPolicy final : public Policy {
 
  private:
   Dealer dealer_;
-  PlanBuilder builder_;
 };
 
 }  // namespace
