@@ -1,11 +1,8 @@
-// The rules of one layer, and how near to the optimum small layers come.
+// The rules of one layer.
 #include "plan/steelyard_layer.h"
 
 #include <gtest/gtest.h>
 
-#include <bit>
-
-#include "base/test_scale.h"
 #include "plan/steelyard_test_util.h"
 
 namespace steelyard {
@@ -115,83 +112,6 @@ TEST(LayerPlanner, ADuplicateIsReplacedEvenWhereTheLayerIsKeptOtherwise) {
   const Outcome none = PlanLayer(shape, {0, 0}, {1, 1, 0, 1});
   EXPECT_EQ(none.decision.verdict, LayerVerdict::kChanged);
   EXPECT_EQ(none.slots, (std::vector<int32_t>{1, 0, 0, 1}));
-}
-
-/// The smallest imbalance of any placement without duplicates, by trying them all; 0 where there
-/// are too many.
-class BruteForce {
- public:
-  BruteForce(const LayerShape& shape, const std::vector<double>& loads)
-      : shape_(shape), loads_(loads) {
-    for (uint32_t set = 0; set < (1U << shape.num_experts); ++set) {
-      if (std::popcount(set) == shape.slots_per_rank) sets_.push_back(set);
-    }
-  }
-
-  double Best() {
-    double count = 1.0;  // ranks are alike, so each multiset of sets counts once
-    for (int i = 0; i < shape_.num_ranks; ++i) {
-      count *= static_cast<double>(sets_.size() + i) / (i + 1);
-    }
-    if (count > 50000) return 0.0;
-    Try(0, 0);
-    return best_;
-  }
-
- private:
-  void Try(int rank, size_t first) {
-    if (rank == shape_.num_ranks) {
-      best_ = std::min(best_, Imbalance());
-      return;
-    }
-    for (size_t i = first; i < sets_.size(); ++i) {
-      chosen_[rank] = sets_[i];
-      Try(rank + 1, i);
-    }
-  }
-
-  double Imbalance() const {
-    std::vector<int32_t> slots;
-    std::vector<bool> placed(shape_.num_experts, false);
-    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-      for (int expert = 0; expert < shape_.num_experts; ++expert) {
-        if ((chosen_[rank] >> expert & 1) == 0) continue;
-        slots.push_back(expert);
-        placed[expert] = true;
-      }
-    }
-    const bool complete = std::find(placed.begin(), placed.end(), false) == placed.end();
-    return complete ? ImbalanceOf(shape_, loads_, slots) : 1e9;
-  }
-
-  LayerShape shape_;
-  std::vector<double> loads_;
-  std::vector<uint32_t> sets_;
-  uint32_t chosen_[4] = {};
-  double best_ = 1e9;
-};
-
-TEST(LayerPlanner, SmallLayersFromNothingAreNearTheOptimum) {
-  double sum = 0.0;
-  int count = 0;
-  for (int seed = 0; seed < Scaled(600); ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::mt19937_64 random(seed);
-    LayerShape shape = {.num_experts = Draw(random, 2, 8), .num_ranks = Draw(random, 2, 4)};
-    const int fewest = (shape.num_experts + shape.num_ranks - 1) / shape.num_ranks;
-    shape.slots_per_rank = std::min(shape.num_experts, fewest + Draw(random, 0, 2));
-    const std::vector<double> loads = LogNormalLoads(random, shape.num_experts, 1.0);
-    const double best = BruteForce(shape, loads).Best();
-    if (best == 0.0) continue;
-    const Outcome outcome = PlanLayer(shape, loads, ContiguousSlots(shape), 0.0, 0.0);
-    const double excess = ImbalanceOf(shape, loads, outcome.slots) / best - 1.0;
-    ASSERT_GE(excess, -1e-6);
-    ASSERT_LE(excess, 0.15);
-    sum += excess;
-    ++count;
-  }
-  ASSERT_GT(count, Scaled(600) / 3);
-  EXPECT_LE(sum / count, 0.01);
 }
 
 }  // namespace
