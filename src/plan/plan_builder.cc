@@ -52,6 +52,7 @@ uint64_t PlanDigest(const Plan& plan, const PolicyState& state) {
     hasher.Add(static_cast<uint64_t>(report.moves));
   }
   hasher.Add(std::span<const double>(state.values));
+  hasher.Add(std::span<const int32_t>(state.slots));
   return hasher.digest();
 }
 

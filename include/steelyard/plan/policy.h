@@ -16,6 +16,7 @@
 #include "steelyard/base/executor.h"
 #include "steelyard/base/status.h"
 #include "steelyard/load/load_window.h"
+#include "steelyard/load/predictor.h"
 #include "steelyard/placement/placement.h"
 
 namespace steelyard {
@@ -23,10 +24,6 @@ namespace steelyard {
 /// How the replicas of an expert share its tokens: alike, or so that the hottest rank is as cool as
 /// the placement allows.
 enum class SplitRule : uint8_t { kEven, kWeighted };
-
-/// What `steelyard` takes the coming loads to be (docs/planning.md). kAuto picks, per layer, the
-/// one whose plans would have been best on the windows already seen.
-enum class Predictor : uint8_t { kAuto, kLast, kRecency, kEma, kPooled, kPhases };
 
 /// Time that a rank takes for its tokens and its active experts (slots that got any): max(a + b x
 /// active, c + d x tokens). The default counts tokens. Only `steelyard` looks at it.
@@ -71,6 +68,7 @@ struct PlanOptions {
   double gate = 0.005;
   /// Each older bin of the history weighs this much less than the one after it; in (0, 1].
   double recency = 0.7;
+  /// What the coming loads are taken to be; only `steelyard` looks at it.
   Predictor predictor = Predictor::kAuto;
   SplitRule split = SplitRule::kEven;
   RankCost rank_cost = {};
@@ -99,7 +97,8 @@ struct PlanInput {
 
 /// What a policy keeps from plan to plan. Explicit, and part of a plan's digest.
 struct PolicyState {
-  std::vector<double> values;
+  std::vector<double> values = {};
+  std::vector<int32_t> slots = {};  // placements that it remembers
 };
 
 enum class LayerVerdict : uint8_t {

@@ -1,0 +1,76 @@
+// The fixed predictors: what the windows already seen say that a layer's loads will be.
+//
+// Pure functions of the history; a Forecaster is workspace, one per worker. After Prepare() nothing
+// allocates for histories up to that size.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "load/bin_screen.h"
+#include "steelyard/base/span.h"
+#include "steelyard/load/load_window.h"
+#include "steelyard/load/predictor.h"
+
+namespace steelyard {
+
+class Forecaster {
+ public:
+  /// No forecast has more rows: what is older, or more, is summed into the oldest.
+  static constexpr int kMaxRows = 8;
+  /// Windows older than these say nothing.
+  static constexpr int kMaxWindows = 16;
+
+  /// Rows of the largest forecast from a history of this shape.
+  static int MaxRows(const LoadShape& window_shape, int num_windows);
+
+  void Prepare(const LoadShape& window_shape, int num_windows);
+
+  /// Turns to a layer of `history`, of which `bins` are the ones to use, oldest first. Remembers
+  /// both until the next call.
+  ///
+  /// Windows that do not resemble the last one are left out where that is news: their distance from
+  /// the last (total variation) is more than twice the usual one between neighbours. So a sudden
+  /// switch ends the memory of what was before it, a return brings it back, and loads that always
+  /// change from window to window are pooled.
+  void Read(std::span<const LoadWindow> history, std::span<const BinRef> bins, int layer_idx);
+
+  /// Expected tokens as scenarios [rows, num_experts], oldest first, each times its weight; rows as
+  /// the predictor asks for, at least one. Valid until the next call. `recency` is the factor
+  /// between neighbouring bins of kRecency. Requires: Read() before, `predictor` not kAuto.
+  Span2<const double> Forecast(Predictor predictor, double recency);
+
+ private:
+  struct Window {
+    int first_bin;  // into bins_
+    int num_bins;
+    double tokens;
+  };
+
+  void SumWindows();
+  void FindRelevant();
+  double Distance(int a, int b) const;
+  void AddBin(int bin, double weight, std::span<double> row) const;
+  void AddWindow(int window, double weight, std::span<double> row) const;
+  std::span<double> StartRows(int num_rows);
+  std::span<double> Row(int row);
+  void Last();
+  void Recency(double recency);
+  void Ema();
+  void Pooled();
+  void Phases();
+
+  std::span<const LoadWindow> history_;
+  std::span<const BinRef> bins_;
+  int layer_idx_ = 0;
+  int num_experts_ = 0;
+  int num_rows_ = 0;
+  std::vector<Window> windows_;    // that have bins to use, oldest first
+  std::vector<double> sums_;       // [windows, num_experts]
+  std::vector<double> distances_;  // between neighbours
+  std::vector<int32_t> relevant_;  // into windows_, oldest first; the last one always
+  std::vector<double> rows_;       // [kMaxRows, num_experts]
+};
+
+}  // namespace steelyard

@@ -1,0 +1,125 @@
+#include "load/forecast.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace steelyard {
+namespace {
+
+using testing::DoubleEq;
+using testing::DoubleNear;
+using testing::ElementsAre;
+
+/// Windows of two bins, one layer, four experts, in `num_phases` phases.
+std::vector<LoadWindow> History(int num_phases,
+                                const std::vector<std::vector<double>>& counts_of_windows) {
+  std::vector<LoadWindow> history;
+  for (const std::vector<double>& counts : counts_of_windows) {
+    const int num_bins = static_cast<int>(counts.size()) / 4 / num_phases;
+    history.push_back(LoadWindow::Create({num_bins, num_phases, 1, 4}, counts).value());
+  }
+  return history;
+}
+
+std::vector<std::vector<double>> Forecast(const std::vector<LoadWindow>& history,
+                                          Predictor predictor, double recency = 0.5) {
+  Forecaster forecaster;
+  forecaster.Prepare(history.back().shape(), static_cast<int>(history.size()));
+  const std::vector<BinRef> bins = ScreenBins(history);
+  forecaster.Read(history, bins, 0);
+  const Span2<const double> rows = forecaster.Forecast(predictor, recency);
+  EXPECT_LE(static_cast<int>(rows.num_rows()),
+            Forecaster::MaxRows(history.back().shape(), static_cast<int>(history.size())));
+  std::vector<std::vector<double>> copy;
+  for (size_t row = 0; row < rows.num_rows(); ++row) {
+    copy.emplace_back(rows.row(row).begin(), rows.row(row).end());
+  }
+  return copy;
+}
+
+const std::vector<double> kOne = {40, 20, 10, 10, 20, 40, 10, 10};
+const std::vector<double> kTwo = {30, 20, 20, 10, 20, 40, 10, 10};
+
+TEST(Forecaster, LastIsTheBinsOfTheLastWindowAlike) {
+  EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kLast),
+              ElementsAre(ElementsAre(30, 20, 20, 10), ElementsAre(20, 40, 10, 10)));
+}
+
+TEST(Forecaster, RecencyWeighsEachOlderBinLess) {
+  EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kRecency, 0.5),
+              ElementsAre(ElementsAre(5, 2.5, 1.25, 1.25), ElementsAre(5, 10, 2.5, 2.5),
+                          ElementsAre(15, 10, 10, 5), ElementsAre(20, 40, 10, 10)));
+}
+
+TEST(Forecaster, EmaWeighsEachOlderWindowLess) {
+  const auto rows = Forecast(History(1, {kOne, kTwo}), Predictor::kEma);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_THAT(rows[0], ElementsAre(DoubleEq(48), DoubleEq(48), DoubleEq(16), DoubleEq(16)));
+  EXPECT_THAT(rows[1], ElementsAre(50, 60, 30, 20));
+}
+
+TEST(Forecaster, PooledTakesFourWindowsAlike) {
+  EXPECT_THAT(Forecast(History(1, {kOne, kTwo, kTwo, kOne, kTwo}), Predictor::kPooled),
+              ElementsAre(ElementsAre(50, 60, 30, 20), ElementsAre(50, 60, 30, 20),
+                          ElementsAre(60, 60, 20, 20), ElementsAre(50, 60, 30, 20)));
+}
+
+TEST(Forecaster, RowsBeyondEightAreSummedIntoTheOldest) {
+  const std::vector<LoadWindow> history = History(1, {kOne, kOne, kOne, kOne, kOne, kOne});
+  const auto rows = Forecast(history, Predictor::kRecency, 1.0);
+  ASSERT_EQ(rows.size(), 8u);
+  EXPECT_THAT(rows[0], ElementsAre(160, 140, 50, 50));  // bins 0 to 4
+  EXPECT_THAT(rows[7], ElementsAre(20, 40, 10, 10));
+}
+
+// Distances between neighbours are small until the switch, which is ten times as far.
+TEST(Forecaster, ASuddenSwitchEndsTheMemoryAndAReturnBringsItBack) {
+  const std::vector<double> a = {40, 40, 10, 10};
+  const std::vector<double> a2 = {42, 38, 10, 10};
+  const std::vector<double> b = {10, 10, 40, 40};
+  EXPECT_THAT(Forecast(History(1, {a, a2, a, a2, b}), Predictor::kPooled),
+              ElementsAre(ElementsAre(10, 10, 40, 40)));
+  EXPECT_THAT(Forecast(History(1, {a, a2, a, a2, b, b, a}), Predictor::kPooled),
+              ElementsAre(ElementsAre(42, 38, 10, 10), ElementsAre(40, 40, 10, 10),
+                          ElementsAre(42, 38, 10, 10), ElementsAre(40, 40, 10, 10)));
+}
+
+TEST(Forecaster, LoadsThatAlternateArePooled) {
+  const std::vector<double> a = {40, 40, 10, 10};
+  const std::vector<double> b = {10, 10, 40, 40};
+  EXPECT_EQ(Forecast(History(1, {a, b, a, b, a}), Predictor::kPooled).size(), 4u);
+}
+
+// The last window: 80 tokens of prefill, 20 of decode. Profiles come from both windows.
+TEST(Forecaster, PhasesHaveProfilesOfTheirOwnWeighedByTheirTraffic) {
+  const std::vector<double> first = {0, 0, 50, 50, 100, 0, 0, 0};
+  const std::vector<double> second = {20, 20, 20, 20, 0, 20, 0, 0};
+  const auto rows = Forecast(History(2, {first, second}), Predictor::kPhases);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_THAT(rows[0], ElementsAre(DoubleNear(10, 1e-9), DoubleNear(10, 1e-9), DoubleNear(30, 1e-9),
+                                   DoubleNear(30, 1e-9)));
+  EXPECT_THAT(rows[1], ElementsAre(DoubleNear(16, 1e-9), DoubleNear(4, 1e-9), 0, 0));
+}
+
+TEST(Forecaster, APhaseWithoutTrafficInTheLastWindowHasNoRow) {
+  const std::vector<double> first = {0, 0, 50, 50, 100, 0, 0, 0};
+  const std::vector<double> second = {20, 20, 20, 20, 0, 0, 0, 0};
+  EXPECT_EQ(Forecast(History(2, {first, second}), Predictor::kPhases).size(), 1u);
+}
+
+TEST(Forecaster, BinsThatWereScreenedAreNotPartOfAWindow) {
+  const std::vector<double> half = {0, 0, 0, 0, 20, 40, 10, 10};
+  EXPECT_THAT(Forecast(History(1, {kOne, half}), Predictor::kLast),
+              ElementsAre(ElementsAre(20, 40, 10, 10)));
+}
+
+TEST(Predictors, HaveNames) {
+  std::string names;
+  for (const Predictor predictor : kPredictors) names.append(PredictorName(predictor)).append(" ");
+  EXPECT_EQ(names, "auto last recency ema pooled phases ");
+}
+
+}  // namespace
+}  // namespace steelyard

@@ -1,0 +1,28 @@
+// How to plan, as the options of several subcommands say it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <string_view>
+
+#include "steelyard/base/status.h"
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+
+struct PolicyOptions {
+  std::string policy = "steelyard";
+  int threads = 1;
+  PlanOptions plan;
+
+  /// --policy, --groups, --price, --split, --threads, --seed.
+  void AddTo(CLI::App* command);
+  /// --predictor, --rank-cost, --expert-bytes, --max-moves, --max-bytes, --max-moves-per-pair,
+  /// --max-moves-per-rank, --max-moves-across-nodes: for plans of recorded loads.
+  void AddOfflineTo(CLI::App* command);
+
+  /// Throws UsageError for a policy that is none and for options that contradict each other.
+  Status Check() const;
+};
+
+}  // namespace steelyard
