@@ -10,6 +10,7 @@
 #include "plan/random_policy.h"
 #include "plan/static_policy.h"
 #include "plan/steelyard_policy.h"
+#include "plan/swift_policy.h"
 #include "plan/vllm_policy.h"
 
 namespace steelyard {
@@ -24,6 +25,7 @@ constexpr std::array kPolicies = {
     NamedPolicy{"steelyard", MakeSteelyardPolicy},
     NamedPolicy{"deepseek", MakeDeepseekPolicy},
     NamedPolicy{"vllm", MakeVllmPolicy},
+    NamedPolicy{"swift", MakeSwiftPolicy},
     NamedPolicy{"random", MakeRandomPolicy},
     NamedPolicy{"static", MakeStaticPolicy},
 };

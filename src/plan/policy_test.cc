@@ -16,7 +16,7 @@ TEST(MakePolicy, AnUnknownNameIsRefusedWithTheList) {
   const Result<std::unique_ptr<Policy>> policy = MakePolicy("greedy");
   ASSERT_FALSE(policy.ok());
   EXPECT_EQ(policy.status().message(),
-            "policy 'greedy' is not one of steelyard, deepseek, vllm, random, static");
+            "policy 'greedy' is not one of steelyard, deepseek, vllm, swift, random, static");
 }
 
 TEST(MakePolicy, EveryPolicyHasTheNameThatItIsMadeBy) {
