@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -24,6 +25,16 @@ using testing::IsEmpty;
 
 Topology Make(int num_ranks, int slots_per_rank, int num_nodes = 1) {
   return Topology::Create(num_ranks, slots_per_rank, num_nodes).value();
+}
+
+// 3 ranks of 3, 2 and 3 slots; rank 2 is dead: slots 0 1 2 3 4 are live, 5 to 8 are not.
+Topology Uneven() {
+  TopologySpec spec;
+  spec.num_ranks = 3;
+  spec.slots_per_rank = 3;
+  spec.slots_of_rank = {3, 2, 3};
+  spec.dead_ranks = {2};
+  return Topology::Create(spec).value();
 }
 
 // One layer, 2 ranks x 3 slots, 4 experts: rank 0 holds 0 1 2, rank 1 holds 2 3 0.
@@ -103,6 +114,72 @@ TEST(Placement, RefusesWhatBreaksARuleAndNamesTheFirstOffender) {
   }
 }
 
+TEST(Placement, HoldsNoExpertInSlotsThatAreNotLive) {
+  const Placement placement =
+      Placement::Create(Uneven(), 4, {0, 1, 2, 3, 0, -1, -1, -1, -1}, DuplicateRule::kRefuse,
+                        {0.25, 1, 1, 1, 0.75, 0, 0, 0, 0})
+          .value();
+  EXPECT_THAT(placement.slot_to_expert(0), ElementsAre(0, 1, 2, 3, 0, -1, -1, -1, -1));
+  EXPECT_EQ(placement.CountDuplicates(), 0);
+  EXPECT_EQ(placement.ToString(),
+            "1 layer, 4 experts on 3 ranks x 3 slots on 1 node (1 dead, 2 to 3 slots), weighted "
+            "split");
+}
+
+TEST(Placement, RefusesExpertsWhereTheyCannotBe) {
+  const std::vector<Refusal> refusals = {
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, 0, 1, -1, -1, -1},
+       {},
+       "layer 0, slot 5 (rank 1): expert 1 where the rank has no live slot, only -1 fits"},
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, 0, -1, -1, 3, -1},
+       {},
+       "layer 0, slot 7 (rank 2): expert 3 where the rank has no live slot, only -1 fits"},
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, 0, -2, -1, -1, -1},
+       {},
+       "layer 0, slot 5 (rank 1): expert -2 where the rank has no live slot, only -1 fits"},
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, -1, -1, -1, -1, -1},
+       {},
+       "layer 0, slot 4 (rank 1): expert -1 is outside [0, 4)"},
+      {Uneven(), 4, {0, 1, 2, 2, 0, -1, -1, -1, -1}, {}, "layer 0: expert 3 has no slot"},
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, 3, -1, -1, -1, -1},
+       {},
+       "layer 0: rank 1 holds expert 3 in slots 3 and 4"},
+      {Uneven(), 6, {0, 1, 2, 3, 4, -1, -1, -1, -1}, {}, "5 slots are fewer than 6 experts"},
+      {Uneven(),
+       4,
+       {0, 1, 2, 3, 0, -1, -1, -1, -1},
+       {1, 1, 1, 1, 0, 0, 0.5, 0, 0},
+       "layer 0, slot 6 (rank 2): share 0.5 of an empty slot is not 0"},
+  };
+  for (const Refusal& refusal : refusals) {
+    EXPECT_EQ(Placement::Create(refusal.topology, refusal.num_experts, refusal.slot_to_expert,
+                                DuplicateRule::kRefuse, refusal.shares)
+                  .status(),
+              InvalidArgument(refusal.message));
+  }
+}
+
+TEST(Placement, ContiguousGoesFromLiveSlotToLiveSlot) {
+  const Placement placement = Placement::Contiguous(Uneven(), 2, 4).value();
+  EXPECT_THAT(placement.slot_to_expert(1), ElementsAre(0, 1, 2, 3, 0, -1, -1, -1, -1));
+  EXPECT_TRUE(placement.IsContiguous(1));
+  EXPECT_FALSE(
+      Placement::Create(Uneven(), 4, {0, 1, 2, 0, 3, -1, -1, -1, -1}, DuplicateRule::kRefuse)
+          ->IsContiguous(0));
+  EXPECT_EQ(Placement::Contiguous(Uneven(), 1, 6).status(),
+            InvalidArgument("5 slots are fewer than 6 experts"));
+}
+
 TEST(Placement, CountsDuplicatesWhereTheyAreAllowed) {
   // Rank 0 has expert 0 three times, rank 1 has none twice; layer 1 has one duplicate.
   const Placement placement =
@@ -140,6 +217,18 @@ TEST(Placement, DigestTellsPlacementsApart) {
       Placement::Create(Make(2, 3, 2), 4, {0, 1, 2, 2, 3, 0}, DuplicateRule::kRefuse).value(),
   };
   std::set<uint64_t> digests;
+  // The same experts in the same slots, on ranks that differ.
+  TopologySpec spec;
+  spec.num_ranks = 2;
+  spec.slots_per_rank = 3;
+  for (int kind = 0; kind < 4; ++kind) {
+    spec.slots_of_rank = kind == 1 ? std::vector<int32_t>{3, 1} : std::vector<int32_t>();
+    spec.dead_ranks = kind == 2 ? std::vector<int32_t>{1} : std::vector<int32_t>();
+    spec.rank_speed = kind == 3 ? std::vector<double>{1, 2} : std::vector<double>();
+    const Placement placement = Placement::Contiguous(Topology::Create(spec).value(), 1, 3).value();
+    EXPECT_TRUE(digests.insert(placement.Digest()).second) << kind;
+  }
+  digests.clear();
   for (const Placement& placement : placements) {
     digests.insert(placement.Digest());
   }
@@ -171,17 +260,35 @@ TEST(CountMoves, SumsLayers) {
   EXPECT_EQ(CountMoves(from, to), 6);
 }
 
+TEST(CountMoves, MatchesRanksOfDifferentTopologiesByNumber) {
+  const Placement all = Placement::Contiguous(Make(3, 2), 1, 4).value();  // 0 1 | 2 3 | 0 1
+  TopologySpec spec = all.topology().spec();
+  spec.dead_ranks = {1};
+  const Placement without_1 = Placement::Create(Topology::Create(spec).value(), 4,
+                                                {0, 2, -1, -1, 1, 3}, DuplicateRule::kRefuse)
+                                  .value();
+  EXPECT_EQ(CountMoves(all, without_1), 2);  // 2 to rank 0, 3 to rank 2
+  EXPECT_EQ(CountMoves(without_1, all), 4);  // 1 to rank 0, 2 and 3 to rank 1, 0 to rank 2
+  // A rank that is new, and slots that are new.
+  const Placement more = Placement::Contiguous(Make(4, 3), 1, 4).value();
+  EXPECT_EQ(CountMoves(all, more, 0), 1 + 2 + 2 + 3);  // 0 1 2 | 3 0 1 | 2 3 0 | 1 2 3
+  EXPECT_EQ(CountMoves(more, all, 0), 1 + 1);          // 2 to rank 1, 1 to rank 2
+}
+
 // Random placements with duplicates, of a random shape.
 Placement RandomPlacement(std::mt19937& random, const Topology& topology, int num_layers,
                           int num_experts) {
   std::vector<int32_t> slot_to_expert;
   for (int layer = 0; layer < num_layers; ++layer) {
-    std::vector<int32_t> row(topology.num_slots());
-    for (int slot = 0; slot < topology.num_slots(); ++slot) {
+    std::vector<int32_t> row(topology.num_live_slots());
+    for (int slot = 0; slot < topology.num_live_slots(); ++slot) {
       row[slot] = slot < num_experts ? slot : static_cast<int32_t>(random() % num_experts);
     }
     std::shuffle(row.begin(), row.end(), random);
-    slot_to_expert.insert(slot_to_expert.end(), row.begin(), row.end());
+    size_t num_placed = 0;
+    for (int slot = 0; slot < topology.num_slots(); ++slot) {
+      slot_to_expert.push_back(topology.is_live_slot(slot) ? row[num_placed++] : kNoExpert);
+    }
   }
   return Placement::Create(topology, num_experts, slot_to_expert, DuplicateRule::kAllow).value();
 }
@@ -189,22 +296,40 @@ Placement RandomPlacement(std::mt19937& random, const Topology& topology, int nu
 std::set<std::pair<int, int>> Pairs(const Placement& placement, int layer_idx) {
   std::set<std::pair<int, int>> pairs;
   for (int slot = 0; slot < placement.num_slots(); ++slot) {
-    pairs.emplace(placement.slot_to_expert(layer_idx)[slot],
-                  placement.topology().rank_of_slot(slot));
+    const int32_t expert = placement.slot_to_expert(layer_idx)[slot];
+    if (expert != kNoExpert) pairs.emplace(expert, placement.topology().rank_of_slot(slot));
   }
   return pairs;
+}
+
+// Ranks of different numbers of slots; some are dead, some are slow.
+Topology RandomTopology(std::mt19937& random) {
+  TopologySpec spec;
+  spec.num_ranks = 1 + static_cast<int>(random() % 6);
+  spec.slots_per_rank = 1 + static_cast<int>(random() % 6);
+  if (random() % 2 == 0) {
+    for (int rank = 0; rank < spec.num_ranks; ++rank) {
+      spec.slots_of_rank.push_back(1 + static_cast<int>(random() % spec.slots_per_rank));
+    }
+    spec.slots_of_rank[random() % spec.num_ranks] = spec.slots_per_rank;
+  }
+  for (int rank = 1; rank < spec.num_ranks; ++rank) {
+    if (random() % 5 == 0) spec.dead_ranks.push_back(rank);
+  }
+  return Topology::Create(spec).value();
 }
 
 TEST(Placement, ItsMapsAndMovesAgreeWithTheirDefinitions) {
   for (int seed = 0; seed < Scaled(300); ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
-    const Topology topology =
-        Make(1 + static_cast<int>(random() % 6), 1 + static_cast<int>(random() % 6));
-    const int num_experts = 1 + static_cast<int>(random() % topology.num_slots());
+    const Topology topology = RandomTopology(random);
+    const Topology target = random() % 2 == 0 ? topology : RandomTopology(random);
+    const int num_experts = 1 + static_cast<int>(random() % std::min(topology.num_live_slots(),
+                                                                     target.num_live_slots()));
     const int num_layers = 1 + static_cast<int>(random() % 3);
     const Placement from = RandomPlacement(random, topology, num_layers, num_experts);
-    const Placement to = RandomPlacement(random, topology, num_layers, num_experts);
+    const Placement to = RandomPlacement(random, target, num_layers, num_experts);
     int64_t num_moves = 0;
     int num_duplicates = 0;
     for (int layer = 0; layer < num_layers; ++layer) {
@@ -212,7 +337,7 @@ TEST(Placement, ItsMapsAndMovesAgreeWithTheirDefinitions) {
       for (const std::pair<int, int>& pair : Pairs(to, layer)) {
         num_moves += held.count(pair) == 0 ? 1 : 0;
       }
-      num_duplicates += from.num_slots() - static_cast<int>(held.size());
+      num_duplicates += topology.num_live_slots() - static_cast<int>(held.size());
       const std::vector<std::vector<int32_t>> slots = LogicalToPhysical(from, layer);
       size_t num_listed = 0;
       for (int expert = 0; expert < num_experts; ++expert) {
@@ -229,7 +354,7 @@ TEST(Placement, ItsMapsAndMovesAgreeWithTheirDefinitions) {
           }
         }
       }
-      EXPECT_EQ(num_listed, static_cast<size_t>(from.num_slots()));
+      EXPECT_EQ(num_listed, static_cast<size_t>(topology.num_live_slots()));
     }
     EXPECT_EQ(CountMoves(from, to), num_moves);
     EXPECT_EQ(from.CountDuplicates(), num_duplicates);

@@ -75,6 +75,20 @@ TEST(RoutingTable, ASlotWithoutAShareIsNeverPicked) {
   }
 }
 
+TEST(RoutingTable, EmptySlotsGetNoTokens) {
+  const RoutingTable table = MakeTable(2, {0, -1, 1, -1, 0, 1, -1, -1});
+  EXPECT_THAT(table.slots(0), ElementsAre(0, 4));
+  EXPECT_THAT(table.slots(1), ElementsAre(2, 5));
+  EXPECT_THAT(table.shares(1), ElementsAre(0.5, 0.5));
+  EXPECT_EQ(table.Pick(1, 0, 0), 2);
+  EXPECT_EQ(table.Pick(1, 0, 0xffffffffu), 5);
+
+  const RoutingTable weighted = MakeTable(2, {-1, 0, 1, 0, -1}, {0, 0.25, 1, 0.75, 0});
+  EXPECT_THAT(weighted.slots(0), ElementsAre(1, 3));
+  EXPECT_THAT(weighted.shares(0), ElementsAre(0.25, 0.75));
+  EXPECT_EQ(weighted.Pick(0, 0, 0xffffffffu), 3);
+}
+
 TEST(RoutingTable, AssignOfTheSameShapeAllocatesNothing) {
   const std::vector<int32_t> old_slots = {0, 1, 2, 0};
   const std::vector<int32_t> new_slots = {2, 2, 1, 0};
