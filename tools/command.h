@@ -8,12 +8,11 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
-#include <optional>
 #include <string>
 
+#include "policy_options.h"
 #include "steelyard/base/status.h"
-#include "steelyard/placement/placement.h"
-#include "steelyard/plan/policy.h"
+#include "topology_options.h"
 
 namespace steelyard {
 
@@ -32,33 +31,8 @@ CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& 
 /// Refuses what is no whole number from `low` to `high`, in words that fit after "--option: ".
 CLI::Validator WholeNumber(int64_t low, int64_t high);
 
-/// --ranks, --slots, --nodes: the shape that experts are placed on.
-struct TopologyOptions {
-  int ranks = 0;  // 0: not given
-  int slots = 0;  // 0: not given
-  int nodes = 0;  // 0: not given
-
-  void AddTo(CLI::App* command);
-  bool any_given() const { return ranks != 0 || slots != 0 || nodes != 0; }
-  /// The topology for `num_experts`; --slots defaults to min(experts, ceil(experts / ranks) + 1).
-  /// `current`, where there is one, gives what was not asked for; its ranks and slots must agree
-  /// with what was, while --nodes deals the same ranks to other nodes.
-  /// Fails naming the option and the rule.
-  Result<Topology> Resolve(int num_experts, const Placement* current) const;
-};
-
-/// --policy, --groups, --price, --split, --threads, --seed.
-struct PolicyOptions {
-  std::string policy = "steelyard";
-  std::string split = "even";
-  int threads = 1;
-  PlanOptions plan;
-
-  void AddTo(CLI::App* command);
-  /// Fails naming the option that is out of range or not built yet; throws UsageError for a name
-  /// that is none.
-  Status Check() const;
-};
+/// Refuses what is no finite number from 0 on, in the same words.
+CLI::Validator NotNegative();
 
 /// `--json` of a subcommand.
 void AddJsonOption(CLI::App* command, bool* json);
@@ -68,6 +42,7 @@ bool HasCommand(const CLI::App& app, const std::string& name);
 
 void AddRunCommand(CLI::App& app);
 void AddPlanCommand(CLI::App& app);
+void AddReplayCommand(CLI::App& app);
 void AddInspectCommand(CLI::App& app);
 void AddDemoCommand(CLI::App& app);
 

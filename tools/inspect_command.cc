@@ -69,7 +69,7 @@ LoadWindow UniformLoads(const Placement& placement) {
 
 Status InspectCommand::InspectPlacement() const {
   if (topology.any_given()) {
-    throw UsageError{"--ranks, --slots and --nodes go with loads; " + file + " is a placement"};
+    throw UsageError{"--ranks and its like go with loads; " + file + " is a placement"};
   }
   STEELYARD_ASSIGN_OR_RETURN(const Placement placement,
                              ReadPlacementFile(file, DuplicateRule::kAllow));

@@ -43,6 +43,7 @@ int Run(int argc, char** argv) {
   app.allow_config_extras(CLI::config_extras_mode::error);
   steelyard::AddRunCommand(app);
   steelyard::AddPlanCommand(app);
+  steelyard::AddReplayCommand(app);
   steelyard::AddInspectCommand(app);
   steelyard::AddDemoCommand(app);
   if (argc > 1 && argv[1][0] != '-' && !steelyard::HasCommand(app, argv[1])) {

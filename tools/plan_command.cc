@@ -14,24 +14,49 @@
 namespace steelyard {
 namespace {
 
+// The placement in force and the ranks to plan for.
+struct Ranks {
+  Placement in_force;
+  Topology target;
+};
+
 struct PlanCommand {
   std::string loads;
   std::string current;
   std::string out;
-  std::optional<int64_t> expert_bytes;
   bool json = false;
   TopologyOptions topology;
   PolicyOptions policy;
 
   Status Run() const;
-  Result<Placement> PlacementInForce(const LoadShape& shape) const;
+  Result<Ranks> PlacementInForce(const LoadShape& shape) const;
   Status Print(const Plan& plan, double plan_ms) const;
 };
 
-Result<Placement> PlanCommand::PlacementInForce(const LoadShape& shape) const {
+// Nodes and speeds are facts about the ranks in force, so that the placement in force is judged by
+// them too; it stays where it was on ranks that are dead now, or have other slots.
+Result<Placement> OnTheseRanks(const Placement& placement, const Topology& ranks) {
+  TopologySpec spec = placement.topology().spec();
+  if (spec.num_ranks == ranks.num_ranks()) {
+    spec.num_nodes = ranks.num_nodes();
+    spec.rank_speed = ranks.spec().rank_speed;
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const Topology topology, Topology::Create(spec));
+  const std::span<const int32_t> slots = placement.slot_to_expert();
+  std::vector<double> shares;
+  for (int layer = 0; placement.has_shares() && layer < placement.num_layers(); ++layer) {
+    shares.insert(shares.end(), placement.shares(layer).begin(), placement.shares(layer).end());
+  }
+  return Placement::Create(topology, placement.num_experts(), {slots.begin(), slots.end()},
+                           DuplicateRule::kAllow, std::move(shares));
+}
+
+Result<Ranks> PlanCommand::PlacementInForce(const LoadShape& shape) const {
   if (current.empty()) {
     STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
-    return Placement::Contiguous(made, shape.num_layers, shape.num_experts);
+    STEELYARD_ASSIGN_OR_RETURN(Placement contiguous,
+                               Placement::Contiguous(made, shape.num_layers, shape.num_experts));
+    return Ranks{std::move(contiguous), made};
   }
   STEELYARD_ASSIGN_OR_RETURN(const Placement read,
                              ReadPlacementFile(current, DuplicateRule::kAllow));
@@ -40,27 +65,21 @@ Result<Placement> PlanCommand::PlacementInForce(const LoadShape& shape) const {
         "{}: {} layers of {} experts, but {} has {} layers of {} experts", current,
         read.num_layers(), read.num_experts(), loads, shape.num_layers, shape.num_experts));
   }
-  Result<Topology> made = topology.Resolve(shape.num_experts, &read);
+  Result<Topology> made = topology.Resolve(shape.num_experts, &read.topology());
   if (!made.ok()) {
     return made.status().WithContext(current);
   }
-  const std::span<const int32_t> slots = read.slot_to_expert();
-  std::vector<double> shares;
-  for (int layer = 0; read.has_shares() && layer < read.num_layers(); ++layer) {
-    shares.insert(shares.end(), read.shares(layer).begin(), read.shares(layer).end());
-  }
-  return Placement::Create(*made, read.num_experts(), {slots.begin(), slots.end()},
-                           DuplicateRule::kAllow, std::move(shares));
+  STEELYARD_ASSIGN_OR_RETURN(Placement in_force, OnTheseRanks(read, *made));
+  return Ranks{std::move(in_force), *std::move(made)};
 }
 
 OrderedJson ToJson(const Plan& plan, const std::string& policy, double plan_ms,
-                   std::optional<int64_t> expert_bytes) {
+                   int64_t expert_bytes) {
   OrderedJson json;
   json["policy"] = policy;
   json["plan_ms"] = plan_ms;
   json["moves"] = plan.moves;
-  json["bytes"] =
-      expert_bytes.has_value() ? OrderedJson(plan.moves * *expert_bytes) : OrderedJson(nullptr);
+  json["bytes"] = expert_bytes != 0 ? OrderedJson(plan.moves * expert_bytes) : OrderedJson(nullptr);
   json["imbalance_before"] = plan.imbalance_before();
   json["imbalance_after"] = plan.imbalance_after();
   json["lower_bound"] = plan.lower_bound();
@@ -74,7 +93,8 @@ OrderedJson ToJson(const Plan& plan, const std::string& policy, double plan_ms,
                               {"imbalance_after", report.imbalance_after},
                               {"lower_bound", report.lower_bound},
                               {"moves", report.moves},
-                              {"reason", report.Reason()}});
+                              {"reason", report.Reason()},
+                              {"predictor", PredictorName(report.predictor)}});
   }
   return json;
 }
@@ -96,13 +116,13 @@ std::string ToText(const Plan& plan) {
 
 Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
   if (json) {
-    fmt::print("{}\n", ToJson(plan, policy.policy, plan_ms, expert_bytes).dump());
+    fmt::print("{}\n", ToJson(plan, policy.policy, plan_ms, policy.plan.expert_bytes).dump());
     return Status::Ok();
   }
   fmt::print("{}", ToText(plan));
   fmt::print("{}: {} in {:.2f} ms\n", policy.policy, plan.ToString(), plan_ms);
-  if (expert_bytes.has_value()) {
-    fmt::print("{} bytes must move\n", plan.moves * *expert_bytes);
+  if (policy.plan.expert_bytes != 0) {
+    fmt::print("{} bytes must move\n", plan.moves * policy.plan.expert_bytes);
   }
   if (!out.empty()) {
     fmt::print("placement written to {}\n", out);
@@ -113,15 +133,20 @@ Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
 Status PlanCommand::Run() const {
   STEELYARD_RETURN_IF_ERROR(policy.Check());
   STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(loads));
-  STEELYARD_ASSIGN_OR_RETURN(const Placement in_force, PlacementInForce(window.shape()));
+  STEELYARD_ASSIGN_OR_RETURN(const Ranks ranks, PlacementInForce(window.shape()));
   STEELYARD_ASSIGN_OR_RETURN(const std::unique_ptr<Policy> planner, MakePolicy(policy.policy));
   const std::unique_ptr<Executor> executor = Executor::Threads(policy.threads);
-  STEELYARD_RETURN_IF_ERROR(planner->Prepare(in_force, window.shape(), 1, executor->num_workers()));
+  STEELYARD_RETURN_IF_ERROR(
+      planner->Prepare(ranks.in_force, window.shape(), 1, executor->num_workers()));
   PolicyState state;
   PlanContext context;
   context.executor = executor.get();
+  PlanInput input{&ranks.in_force, {&window, 1}, policy.plan};
+  if (!(ranks.target == ranks.in_force.topology())) {
+    input.target = &ranks.target;
+  }
   const auto begin = std::chrono::steady_clock::now();
-  Result<Plan> plan = planner->MakePlan({&in_force, {&window, 1}, policy.plan}, state, context);
+  Result<Plan> plan = planner->MakePlan(input, state, context);
   const double plan_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   if (!plan.ok()) {
@@ -149,12 +174,9 @@ void AddPlanCommand(CLI::App& app) {
   command->add_option("--current", options->current,
                       "The placement in force; contiguous without it");
   command->add_option("--out", options->out, "Write the new placement here");
-  command
-      ->add_option("--expert-bytes", options->expert_bytes,
-                   "Bytes of one expert, to say how many must move")
-      ->check(WholeNumber(1, int64_t{1} << 40));  // times any number of moves stays in range
   options->topology.AddTo(command);
   options->policy.AddTo(command);
+  options->policy.AddOfflineTo(command);
   AddJsonOption(command, &options->json);
 }
 

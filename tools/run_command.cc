@@ -49,6 +49,9 @@ struct RunCommand {
 
 Status RunCommand::CheckOptions() const {
   STEELYARD_RETURN_IF_ERROR(policy.Check());
+  if (policy.plan.split == SplitRule::kWeighted) {
+    return Unimplemented("--split weighted is not supported yet: replicas share tokens evenly");
+  }
   if (transport != "inproc") {
     return Unimplemented(
         fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));
@@ -81,6 +84,16 @@ Status RunCommand::CheckOutputs() const {
   return Status::Ok();
 }
 
+Status CheckPlain(const Placement& placement, const std::string& path) {
+  const Topology& ranks = placement.topology();
+  if (!ranks.is_plain()) {
+    return Unimplemented(
+        fmt::format("{}: {}: a run needs ranks that are all alive, with equal slots and speed",
+                    path, ranks.ToString()));
+  }
+  return Status::Ok();
+}
+
 // An even split is the only one that dispatch realises yet.
 Status CheckEven(const Placement& placement, const std::string& path) {
   for (int layer = 0; placement.has_shares() && layer < placement.num_layers(); ++layer) {
@@ -106,15 +119,22 @@ Result<Placement> RunCommand::FirstPlacement(const ModelFiles& files) const {
   }
   STEELYARD_ASSIGN_OR_RETURN(const Placement read,
                              ReadPlacementFile(placement, DuplicateRule::kRefuse));
+  STEELYARD_RETURN_IF_ERROR(CheckPlain(read, placement));
   STEELYARD_RETURN_IF_ERROR(CheckEven(read, placement));
   if (read.num_layers() != files.num_moe_layers() || read.num_experts() != num_experts) {
     return InvalidArgument(fmt::format(
         "{}: {} layers of {} experts, but {} has {} MoE layers of {} experts", placement,
         read.num_layers(), read.num_experts(), model, files.num_moe_layers(), num_experts));
   }
-  Result<Topology> made = topology.Resolve(num_experts, &read);
+  Result<Topology> made = topology.Resolve(num_experts, &read.topology());
   if (!made.ok()) {
     return made.status().WithContext(placement);
+  }
+  if (made->num_ranks() != read.topology().num_ranks() ||
+      made->slots_per_rank() != read.topology().slots_per_rank()) {
+    return InvalidArgument(fmt::format("{}: --ranks {} with --slots {} is not the placement's {}",
+                                       placement, made->num_ranks(), made->slots_per_rank(),
+                                       read.topology().ToString()));
   }
   const std::span<const int32_t> slots = read.slot_to_expert();
   return Placement::Create(*made, num_experts, {slots.begin(), slots.end()},
@@ -261,7 +281,7 @@ void AddRunCommand(CLI::App& app) {
           "--requests", options->requests,
           "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}")
       ->required();
-  options->topology.AddTo(command);
+  options->topology.AddPlainTo(command);
   command->add_option("--balance", options->balance, "off, static, sync (stops the world) or async")
       ->check(CLI::IsMember({"off", "static", "sync", "async"}))
       ->capture_default_str();

@@ -20,7 +20,7 @@ TEST_F(PlanCommand, PrintsTheDocumentedKeysInOrder) {
                   "lower_bound", "duplicates", "digest", "layers"}));
   ASSERT_EQ(plan["layers"].size(), 2U);
   EXPECT_EQ(KeysOf(plan["layers"][0]), (Keys{"layer", "imbalance_before", "imbalance_after",
-                                             "lower_bound", "moves", "reason"}));
+                                             "lower_bound", "moves", "reason", "predictor"}));
   EXPECT_EQ(plan["policy"], "steelyard");
   EXPECT_TRUE(plan["bytes"].is_null());
   EXPECT_EQ(plan["moves"].get<int>(),
@@ -79,6 +79,39 @@ TEST_F(PlanCommand, DuplicatesInTheCurrentPlacementAreTakenAndReported) {
   EXPECT_EQ(plan("steelyard"), 0);
 }
 
+TEST_F(PlanCommand, OptionsOfTheRanksMakeThePlacementsTopology) {
+  RunJson({"plan", "--json", "--loads", "l.json", "--ranks", "4", "--nodes", "2", "--out", "p.json",
+           "--policy", "static"});
+  const auto ranks = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args = {"plan",  "--json", "--loads",   "l.json",
+                                     "--out", "q.json", "--current", "p.json"};
+    args.insert(args.end(), more.begin(), more.end());
+    RunJson(args);
+    return ReadPlacementFile(Path("q.json"), DuplicateRule::kRefuse).value().topology();
+  };
+  EXPECT_EQ(ranks({}), Topology::Create(4, 3, 2).value());
+  EXPECT_EQ(ranks({"--nodes", "4"}), Topology::Create(4, 3, 4).value());
+  EXPECT_EQ(ranks({"--slots", "4"}), Topology::Create(4, 4, 2).value());
+  EXPECT_EQ(ranks({"--slots", "4,4,4,4"}), Topology::Create(4, 4, 2).value());
+  EXPECT_EQ(ranks({"--ranks", "6"}), Topology::Create(6, 3, 2).value());
+}
+
+TEST_F(PlanCommand, LimitsCostsAndPredictorsAreTaken) {
+  const std::vector<std::string> plan = {"plan", "--json", "--loads", "l.json", "--ranks", "4"};
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"--split", "weighted"},
+           {"--predictor", "phases"},
+           {"--rank-cost", "active"},
+           {"--rank-cost", "1,0.5,0,2"},
+           {"--max-bytes", "100000", "--expert-bytes", "10"},
+           {"--max-moves", "100", "--max-moves-per-pair", "9", "--max-moves-per-rank", "9",
+            "--max-moves-across-nodes", "9"}}) {
+    std::vector<std::string> args = plan;
+    args.insert(args.end(), more.begin(), more.end());
+    EXPECT_EQ(RunJson(args)["policy"], "steelyard") << more[0];
+  }
+}
+
 TEST_F(PlanCommand, TextIsATableWithALineForEachLayer) {
   const CommandResult result = Run({"plan", "--loads", "l.json", "--ranks", "4"});
   EXPECT_EQ(result.exit_code, 0);
@@ -96,6 +129,9 @@ TEST_F(PlanCommand, OptionsMayStandInAConfigFile) {
               given["digest"])
         << text;
   }
+  Write("c.toml", "ranks = 4\nslots = [3, 3, 3, 3]\n");
+  EXPECT_EQ(RunJson({"plan", "--json", "--loads", "l.json", "--config", "c.toml"})["digest"],
+            given["digest"]);
   Write("c.toml", "ranks = 2\n");
   EXPECT_EQ(RunJson({"plan", "--json", "--loads", "l.json", "--ranks", "4", "--config",
                      "c.toml"})["digest"],

@@ -108,7 +108,7 @@ TEST_F(Refusals, OptionsOfRun) {
   Expect({With(two, {"--compute", "f16"}), 2, {"--compute", "f16"}});
   Expect({With(two, {"--slots", "33"}), 1, {"--slots 33", "32 experts"}});
   Expect({With(two, {"--slots", "15"}), 1, {"--slots 15", "32 experts"}});
-  Expect({With(two, {"--nodes", "3"}), 1, {"--nodes", "3 nodes"}});
+  Expect({With(two, {"--nodes", "3"}), 2, {"--nodes", "3 nodes"}});
   Expect({With(two, {"--window", "30"}), 1, {"--window", "30"}});
   Expect({With(two, {"--price", "-1"}), 2, {"--price", "-1"}});
   Expect({With(two, {"--record", "nowhere/x.npy"}), 1, {"--record", "nowhere"}});
@@ -138,6 +138,31 @@ TEST_F(Refusals, FilesOfRun) {
   Expect({With(placement("uneven.json"), {"--balance", "off"}), 2, {"--placement", "off"}});
 }
 
+TEST_F(Refusals, OptionsOfPlan) {
+  const std::vector<std::string> plan = {"plan",    "--json", "--out",   "out",
+                                         "--loads", "l.json", "--ranks", "2"};
+  Expect({With(plan, {"--nodes", "3"}), 2, {"--nodes", "3 nodes"}});
+  Expect({With(plan, {"--slots", "3,3,3"}), 2, {"--slots 3,3,3", "3 numbers for 2 ranks"}});
+  Expect({With(plan, {"--slots", "3,,3"}), 2, {"--slots", "3,,3"}});
+  Expect({With(plan, {"--slots", "3,0"}), 2, {"--slots", "3,0"}});
+  Expect({With(plan, {"--slots", "5,2"}), 1, {"--slots 5,2", "4 experts"}});
+  Expect({With(plan, {"--slots", "1,2"}), 1, {"--slots 1,2", "4 experts"}});
+  Expect({With(plan, {"--speeds", "1,nan"}), 2, {"--speeds", "nan"}});
+  Expect({With(plan, {"--speeds", "1,0"}), 2, {"--speeds", "1,0"}});
+  Expect({With(plan, {"--speeds", "1,2,3"}), 2, {"--speeds 1,2,3", "2 ranks"}});
+  Expect({With(plan, {"--dead", "2"}), 2, {"--dead 2", "outside [0, 2)"}});
+  Expect({With(plan, {"--dead", "0,1"}), 2, {"--dead 0,1", "all 2 ranks"}});
+  Expect({With(plan, {"--dead", "1,1"}), 2, {"--dead 1,1", "twice"}});
+  Expect({With(plan, {"--dead", "all"}), 2, {"--dead", "all"}});
+  Expect({With(plan, {"--dead", "1", "--slots", "3"}), 1, {"--slots 3", "1 live", "4 experts"}});
+  Expect({With(plan, {"--split", "odd"}), 2, {"--split odd"}});
+  Expect({With(plan, {"--predictor", "oracle"}), 2, {"--predictor oracle", "pooled"}});
+  Expect({With(plan, {"--rank-cost", "1,2"}), 2, {"--rank-cost 1,2"}});
+  Expect({With(plan, {"--rank-cost", "1,0,1,0"}), 2, {"--rank-cost 1,0,1,0"}});
+  Expect({With(plan, {"--max-bytes", "1"}), 2, {"--max-bytes", "--expert-bytes"}});
+  Expect({With(plan, {"--max-moves-per-pair", "-1"}), 2, {"--max-moves-per-pair", "-1"}});
+}
+
 TEST_F(Refusals, PlanAndInspect) {
   const auto plan = [](const std::string& loads) -> std::vector<std::string> {
     return {"plan", "--json", "--out", "out", "--ranks", "2", "--loads", loads};
@@ -149,15 +174,14 @@ TEST_F(Refusals, PlanAndInspect) {
   Expect({plan("r.jsonl"), 1, {"r.jsonl"}});
   Expect({With(plan("l.json"), {"--slots", "5"}), 1, {"--slots 5", "4 experts"}});
   Expect({With(plan("l.json"), {"--slots", "1"}), 1, {"--slots 1", "4 experts"}});
-  Expect({With(plan("l.json"), {"--nodes", "3"}), 1, {"--nodes", "3 nodes"}});
-  Expect({With(plan("l.json"), {"--split", "weighted"}), 1, {"--split weighted"}});
-  Expect({With(plan("l.json"), {"--max-moves", "1"}), 2, {"--max-moves"}});
+  Expect(
+      {With(plan("l.json"), {"--policy", "static", "--max-moves", "1"}), 1, {"static", "limits"}});
   Expect({With(plan("l.json"), {"--expert-bytes", "0"}), 2, {"--expert-bytes", "0"}});
   Expect({With(plan("l.json"), {"--seed", "-1"}), 2, {"--seed", "-1"}});
   Expect({With(plan("l.json"), {"--current", "uneven.json"}), 1, {"uneven.json", "l.json"}});
-  Expect({With(plan("l.json"), {"--current", "duplicate.json", "--slots", "4"}),
+  Expect({With(plan("l.json"), {"--current", "duplicate.json", "--slots", "5"}),
           1,
-          {"duplicate.json", "--slots 4"}});
+          {"duplicate.json", "--slots 5", "4 experts"}});
   Expect({{"inspect", "missing.json"}, 1, {"missing.json", "expert 3"}});
   Expect({{"inspect", "negative.json"}, 1, {"negative.json", "layer 1"}});
   Expect({{"inspect", "duplicate.json", "--ranks", "2"}, 2, {"--ranks", "duplicate.json"}});
