@@ -36,7 +36,8 @@ void BinwiseSearch::FindTops() {
   for (size_t t = 0; t < tops_.size(); ++t) {
     Top top = {{0.0, 0.0, 0.0}, {-1, -1, -1}};
     for (int rank = 0; rank < state_->shape().num_ranks; ++rank) {
-      const double load = state_->rank_bins(rank)[t];
+      const double load = state_->rank_bins(rank)[t] * state_->slowness(rank);
+      if (state_->held(rank).empty()) continue;
       if (load <= top.load[2] && top.rank[2] >= 0) continue;
       int place = 2;
       for (; place > 0 && (load > top.load[place - 1] || top.rank[place - 1] < 0); --place) {
@@ -71,7 +72,7 @@ bool BinwiseSearch::FindBestStep() {
   FindHotRanks();
   best_gain_ = 0.0;
   best_ = {};
-  const int num_ranks = state_->shape().num_ranks;
+  const int num_ranks = state_->num_ranks();
   const int fewest_moves = state_->moves() == 0 ? 1 : -2;
   for (const HotRank& hot : hot_ranks_) {
     if (hot.gain - price_ * fewest_moves <= best_gain_) break;
@@ -99,7 +100,7 @@ void BinwiseSearch::TryPartner(int hot, int other) {
     int place = 0;
     while (place < 2 && (top.rank[place] == hot || top.rank[place] == other)) ++place;
     rest_[t] = top.load[place];
-    least += std::max(rest_[t], 0.5 * (state.rank_bins(hot)[t] + state.rank_bins(other)[t]));
+    least += std::max(rest_[t], state.LevelBin(hot, other, static_cast<int>(t)));
   }
   const auto fewest = [&](int rank) { return state.moves(rank) == 0 ? 1 : -1; };
   if (objective_ - least - price_ * (fewest(hot) + fewest(other)) > best_gain_) {
@@ -114,6 +115,8 @@ void BinwiseSearch::TrySwaps(int hot, int other) {
   const size_t num_bins = tops_.size();
   const double* hot_bins = state.rank_bins(hot);
   const double* other_bins = state.rank_bins(other);
+  const double hot_slowness = state.slowness(hot);
+  const double other_slowness = state.slowness(other);
   const double floor = Sum(rest_);
   for (const HeldExpert& a : state.held(hot)) {
     if (state.Holds(other, a.expert)) continue;
@@ -127,7 +130,8 @@ void BinwiseSearch::TrySwaps(int hot, int other) {
       double objective = floor;
       for (size_t t = 0; t < num_bins && objective < limit; ++t) {
         const double shift = a_bins[t] - b_bins[t];
-        const double worse = std::max(hot_bins[t] - shift, other_bins[t] + shift);
+        const double worse = std::max((hot_bins[t] - shift) * hot_slowness,
+                                      (other_bins[t] + shift) * other_slowness);
         objective += std::max(0.0, worse - rest_[t]);
       }
       Offer(objective, moves,
@@ -153,7 +157,7 @@ void BinwiseSearch::Raise(int expert, int rank, int hot) {
       if (holder == hot) {
         hot_bins_[t] = risen;
       } else {
-        raised_[t] = std::max(raised_[t], risen);
+        raised_[t] = std::max(raised_[t], risen * state.slowness(holder));
       }
     }
   });
@@ -163,13 +167,15 @@ void BinwiseSearch::TryAdds(int hot, int other) {
   const LayerState& state = *state_;
   const size_t num_bins = tops_.size();
   const double* other_bins = state.rank_bins(other);
+  const double hot_slowness = state.slowness(hot);
+  const double other_slowness = state.slowness(other);
   for (const HeldExpert& b : state.held(other)) {
     if (b.copies < 2) continue;
     const double* b_bins = state.copy_bins(b.expert);
     Raise(b.expert, other, hot);
     const double floor = Sum(raised_);
     for (const HeldExpert& a : state.held(hot)) {
-      if (a.copies == state.shape().num_ranks || state.Holds(other, a.expert)) continue;
+      if (a.copies == state.num_ranks() || state.Holds(other, a.expert)) continue;
       const int moves = state.MovesOf(other, b.expert, a.expert);
       const double limit = Limit(moves);
       const double* a_bins = state.copy_bins(a.expert);
@@ -177,7 +183,8 @@ void BinwiseSearch::TryAdds(int hot, int other) {
       double objective = floor;
       for (size_t t = 0; t < num_bins && objective < limit; ++t) {
         const double more = LayerState::Whole(a_all[t] / (a.copies + 1));
-        const double worse = more + std::max(hot_bins_[t] - a_bins[t], other_bins[t] - b_bins[t]);
+        const double worse = std::max((hot_bins_[t] - a_bins[t] + more) * hot_slowness,
+                                      (other_bins[t] - b_bins[t] + more) * other_slowness);
         objective += std::max(0.0, worse - raised_[t]);
       }
       Offer(objective, moves, {.rank_a = other, .expert_a = b.expert, .expert_b = a.expert});
@@ -189,8 +196,10 @@ void BinwiseSearch::TrySheds(int hot, int other) {
   const LayerState& state = *state_;
   const size_t num_bins = tops_.size();
   const double* hot_bins = state.rank_bins(hot);
+  const double hot_slowness = state.slowness(hot);
   for (size_t t = 0; t < num_bins; ++t) {
-    rest_[t] = std::max(rest_[t], state.rank_bins(other)[t]);  // it stays as it is
+    // It stays as it is.
+    rest_[t] = std::max(rest_[t], state.rank_bins(other)[t] * state.slowness(other));
   }
   for (const HeldExpert& b : state.held(hot)) {
     if (b.copies < 2) continue;
@@ -198,14 +207,14 @@ void BinwiseSearch::TrySheds(int hot, int other) {
     Raise(b.expert, hot, hot);
     const double floor = Sum(raised_);
     for (const HeldExpert& a : state.held(other)) {
-      if (a.copies == state.shape().num_ranks || state.Holds(hot, a.expert)) continue;
+      if (a.copies == state.num_ranks() || state.Holds(hot, a.expert)) continue;
       const int moves = state.MovesOf(hot, b.expert, a.expert);
       const double limit = Limit(moves);
       const double* a_all = state.expert_bins(a.expert);
       double objective = floor;
       for (size_t t = 0; t < num_bins && objective < limit; ++t) {
         const double more = LayerState::Whole(a_all[t] / (a.copies + 1));
-        objective += std::max(0.0, hot_bins[t] - b_bins[t] + more - raised_[t]);
+        objective += std::max(0.0, (hot_bins[t] - b_bins[t] + more) * hot_slowness - raised_[t]);
       }
       Offer(objective, moves, {.rank_a = hot, .expert_a = b.expert, .expert_b = a.expert});
     }

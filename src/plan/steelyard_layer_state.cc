@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "steelyard/placement/placement.h"
+
 namespace steelyard {
 namespace {
 
@@ -13,13 +15,24 @@ bool Heavier(const HeldExpert& a, const HeldExpert& b) {
 
 /// Orders ranks by heat, of equals the lower rank first.
 struct Hotter {
-  const double* rank_load;
+  const double* rank_time;
   bool operator()(int32_t a, int32_t b) const {
-    return rank_load[a] != rank_load[b] ? rank_load[a] > rank_load[b] : a < b;
+    return rank_time[a] != rank_time[b] ? rank_time[a] > rank_time[b] : a < b;
   }
 };
 
 }  // namespace
+
+Step Step::Inverse() const {
+  if (!is_chain()) {
+    return {.rank_a = rank_a, .expert_a = expert_b, .rank_b = rank_b, .expert_b = expert_a};
+  }
+  return {.rank_a = rank_b,
+          .expert_a = expert_a,
+          .rank_b = rank_a,
+          .expert_b = expert_c,
+          .expert_c = expert_b};
+}
 
 void LayerState::Prepare(const LayerShape& shape) {
   shape_ = shape;
@@ -34,10 +47,25 @@ void LayerState::Prepare(const LayerShape& shape) {
   holders_.assign(num_experts * words_per_expert_, 0);
   base_.assign(num_experts * words_per_expert_, 0);
   held_.assign(shape.num_slots(), {});
+  num_held_.assign(num_ranks, 0);
+  speed_.assign(num_ranks, 1.0);
+  slowness_.assign(num_ranks, 1.0);
+  least_slowness_ = 1.0;
+  if (shape.topology != nullptr) {
+    const double mean = shape.topology->total_speed() / shape.topology->num_live_ranks();
+    for (int rank = 0; rank < shape.num_ranks; ++rank) {
+      const bool dead = shape.topology->is_dead(rank);
+      speed_[rank] = shape.topology->speed(rank) / mean;
+      slowness_[rank] = dead ? 0.0 : mean / shape.topology->speed(rank);
+    }
+    const double fastest = *std::max_element(speed_.begin(), speed_.end());
+    least_slowness_ = 1.0 / fastest;
+  }
   rank_moves_.assign(num_ranks, 0);
   rank_load_.assign(num_ranks, 0.0);
+  rank_time_.assign(num_ranks, 0.0);
   rank_bins_.assign(num_ranks * shape.num_bins, 0.0);
-  ranks_by_heat_.assign(num_ranks, 0);
+  ranks_by_heat_.reserve(num_ranks);
   mark_.assign(num_experts, -1);
 }
 
@@ -54,7 +82,7 @@ bool LayerState::SetLoads(Span2<const double> bins) {
   if (!(total > 0.0)) {
     return false;
   }
-  const double scale = kMeanLoad * shape_.num_ranks / total;
+  const double scale = kMeanLoad * shape_.num_live_ranks() / total;
   for (double& load : expert_load_) {
     load = Whole(load * scale);
   }
@@ -74,33 +102,42 @@ void LayerState::Assign(std::span<const int32_t> slot_to_expert) {
   std::fill(holders_.begin(), holders_.end(), 0);
   for (int slot = 0; slot < shape_.num_slots(); ++slot) {
     const int32_t expert = slot_to_expert[slot];
+    if (expert < 0) continue;
     ++copies_[expert];
     FlipHolder(slot / shape_.slots_per_rank, expert);
   }
   for (int expert = 0; expert < shape_.num_experts; ++expert) {
     ComputeCopyLoads(expert);
   }
-  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
-    const int32_t expert = slot_to_expert[slot];
-    held_[slot] = {copy_load_[expert].now, expert, copies_[expert]};
-  }
   std::fill(rank_bins_.begin(), rank_bins_.end(), 0.0);
+  ranks_by_heat_.clear();
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-    const auto begin = held_.begin() + static_cast<ptrdiff_t>(rank) * shape_.slots_per_rank;
-    const auto end = begin + shape_.slots_per_rank;
-    std::sort(begin, end, Heavier);
-    double load = 0.0;
-    for (auto entry = begin; entry != end; ++entry) {
-      load += entry->load;
-      for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
-        rank_bins_[BinOffset(rank) + t] += copy_bins_[BinOffset(entry->expert) + t];
-      }
-    }
-    rank_load_[rank] = load;
+    AssignRank(rank, slot_to_expert.subspan(static_cast<size_t>(rank) * shape_.slots_per_rank,
+                                            shape_.slots_per_rank));
+    if (num_held_[rank] > 0) ranks_by_heat_.push_back(rank);
   }
-  std::iota(ranks_by_heat_.begin(), ranks_by_heat_.end(), 0);
-  std::sort(ranks_by_heat_.begin(), ranks_by_heat_.end(), Hotter{rank_load_.data()});
+  num_ranks_ = static_cast<int>(ranks_by_heat_.size());
+  std::sort(ranks_by_heat_.begin(), ranks_by_heat_.end(), Hotter{rank_time_.data()});
   SetBase();
+}
+
+void LayerState::AssignRank(int rank, std::span<const int32_t> slots) {
+  const auto begin = held_.begin() + static_cast<ptrdiff_t>(rank) * shape_.slots_per_rank;
+  auto end = begin;
+  for (const int32_t expert : slots) {
+    if (expert >= 0) *end++ = {copy_load_[expert].now, expert, copies_[expert]};
+  }
+  num_held_[rank] = static_cast<int32_t>(end - begin);
+  std::sort(begin, end, Heavier);
+  double load = 0.0;
+  for (auto entry = begin; entry != end; ++entry) {
+    load += entry->load;
+    for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
+      rank_bins_[BinOffset(rank) + t] += copy_bins_[BinOffset(entry->expert) + t];
+    }
+  }
+  rank_load_[rank] = load;
+  rank_time_[rank] = load * slowness_[rank];
 }
 
 void LayerState::SetBase() {
@@ -122,19 +159,16 @@ void LayerState::ComputeCopyLoads(int expert) {
 
 void LayerState::Apply(const Step& step) {
   Exchange(step.rank_a, step.expert_a, step.expert_b);
-  if (step.is_swap()) {
-    Exchange(step.rank_b, step.expert_b, step.expert_a);
-  } else {
+  if (step.is_replacement()) {
     SetCopies(step.expert_a, copies_[step.expert_a] - 1);
     SetCopies(step.expert_b, copies_[step.expert_b] + 1);
+    return;
   }
-}
-
-void LayerState::Undo(const Step& step) {
-  Apply({.rank_a = step.rank_a,
-         .expert_a = step.expert_b,
-         .rank_b = step.rank_b,
-         .expert_b = step.expert_a});
+  Exchange(step.rank_b, step.given_by_b(), step.expert_a);
+  if (step.is_chain()) {
+    SetCopies(step.expert_c, copies_[step.expert_c] - 1);
+    SetCopies(step.expert_b, copies_[step.expert_b] + 1);
+  }
 }
 
 void LayerState::Exchange(int rank, int out_expert, int in_expert) {
@@ -172,11 +206,12 @@ void LayerState::SetCopies(int expert, int copies) {
 // memmove, cheaper than any tree up to thousands of ranks, and every place in the order stays at
 // hand.
 void LayerState::AddToRank(int rank, double delta) {
-  const Hotter hotter = {rank_load_.data()};
+  const Hotter hotter = {rank_time_.data()};
   const auto begin = ranks_by_heat_.begin();
   const auto end = ranks_by_heat_.end();
   const auto from = std::lower_bound(begin, end, rank, hotter);
   rank_load_[rank] += delta;
+  rank_time_[rank] = rank_load_[rank] * slowness_[rank];
   if (delta > 0.0) {
     const auto to = std::lower_bound(begin, from, rank, hotter);
     std::copy_backward(to, from, from + 1);
@@ -193,19 +228,20 @@ void LayerState::SetHeld(int rank, int old_expert, HeldExpert entry) {
   int i = 0;
   while (held[i].expert != old_expert) ++i;
   for (; i > 0 && Heavier(entry, held[i - 1]); --i) held[i] = held[i - 1];
-  for (; i + 1 < shape_.slots_per_rank && Heavier(held[i + 1], entry); ++i) held[i] = held[i + 1];
+  for (const int last = num_held_[rank] - 1; i < last && Heavier(held[i + 1], entry); ++i)
+    held[i] = held[i + 1];
   held[i] = entry;
 }
 
 double LayerState::Objective() const {
   if (!has_bins()) {
-    return max_rank_load();
+    return max_rank_time();
   }
   double sum = 0.0;
   for (int t = 0; t < shape_.num_bins; ++t) {
     double largest = 0.0;
     for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-      largest = std::max(largest, rank_bins_[BinOffset(rank) + t]);
+      largest = std::max(largest, rank_bins_[BinOffset(rank) + t] * slowness_[rank]);
     }
     sum += largest;
   }
@@ -219,14 +255,18 @@ void LayerState::WriteSlots(std::span<const int32_t> current, std::span<int32_t>
     // mark_[e] == rank: this rank already has a slot for e.
     for (int slot = begin; slot < end; ++slot) {
       const int32_t expert = current[slot];
-      const bool stays = Holds(rank, expert) && mark_[expert] != rank;
-      slot_to_expert[slot] = stays ? expert : -1;
+      if (expert == kClosedSlot) {
+        slot_to_expert[slot] = kClosedSlot;
+        continue;
+      }
+      const bool stays = expert >= 0 && Holds(rank, expert) && mark_[expert] != rank;
+      slot_to_expert[slot] = stays ? expert : kNoExpert;
       if (stays) mark_[expert] = rank;
     }
     int free_slot = begin;
     for (const HeldExpert& entry : held(rank)) {
       if (std::exchange(mark_[entry.expert], rank) == rank) continue;
-      while (slot_to_expert[free_slot] >= 0) ++free_slot;
+      while (slot_to_expert[free_slot] != kNoExpert) ++free_slot;
       slot_to_expert[free_slot] = entry.expert;
     }
   }

@@ -15,16 +15,32 @@
 #include <vector>
 
 #include "steelyard/base/span.h"
+#include "steelyard/placement/topology.h"
 
 namespace steelyard {
+
+/// Stands in a slot of a row that the search neither fills nor counts: one beyond its rank's own,
+/// or on a dead rank.
+inline constexpr int32_t kClosedSlot = -2;
 
 struct LayerShape {
   int num_experts = 0;
   int num_ranks = 0;
-  int slots_per_rank = 0;
+  int slots_per_rank = 0;  // of the rank with the most
   int num_bins = 1;
+  /// Of ranks that differ; null where all are alike. Outlives what is prepared for the shape.
+  const Topology* topology = nullptr;
 
   int num_slots() const { return num_ranks * slots_per_rank; }
+  int num_live_slots() const {
+    return topology != nullptr ? topology->num_live_slots() : num_slots();
+  }
+  int num_live_ranks() const {
+    return topology != nullptr ? topology->num_live_ranks() : num_ranks;
+  }
+  int live_slots(int rank) const {
+    return topology != nullptr ? topology->live_slots(rank) : slots_per_rank;
+  }
   friend bool operator==(const LayerShape&, const LayerShape&) = default;
 };
 
@@ -34,21 +50,29 @@ struct HeldExpert {
   int32_t copies;
 };
 
-/// One change: `rank_a` gives up `expert_a` for `expert_b`; in a swap `rank_b` does the opposite,
-/// in a replacement (rank_b < 0) another copy of `expert_a` stays elsewhere.
+/// One change: `rank_a` gives up `expert_a` for `expert_b`. In a swap `rank_b` does the opposite;
+/// in a replacement (rank_b < 0) another copy of `expert_a` stays elsewhere; in a chain `rank_b`
+/// takes `expert_a` over a redundant copy of `expert_c`.
 struct Step {
   int32_t rank_a = -1;
   int32_t expert_a = -1;
   int32_t rank_b = -1;
   int32_t expert_b = -1;
+  int32_t expert_c = -1;
 
   bool is_some() const { return rank_a >= 0; }
-  bool is_swap() const { return rank_b >= 0; }
+  bool is_replacement() const { return rank_b < 0; }
+  bool is_chain() const { return expert_c >= 0; }
+  /// What rank_b gives up.
+  int32_t given_by_b() const { return is_chain() ? expert_c : expert_b; }
+  /// What takes it back.
+  Step Inverse() const;
 };
 
 class LayerState {
  public:
-  /// The mean rank load of a layer, summed over its bins: the unit of every load here.
+  /// The load of a mean rank, summed over the bins of a layer: the unit of every load here. A rank
+  /// of mean speed takes as much time for it.
   static constexpr double kMeanLoad = 4294967296.0;
 
   void Prepare(const LayerShape& shape);
@@ -58,15 +82,16 @@ class LayerState {
   /// their weights. False, and nothing set, where there is no load at all.
   bool SetLoads(Span2<const double> bins);
 
-  /// Takes a placement of the layer, [num_slots], and makes it the base that moves are counted
-  /// from. Requires: SetLoads() before; every expert has a slot, no rank holds one twice.
+  /// Takes a placement of the layer, [num_slots], kClosedSlot where there is no slot, and makes it
+  /// the base that moves are counted from. Requires: SetLoads() before; every expert has a slot, no
+  /// rank holds one twice, some rank that is alive has a slot.
   void Assign(std::span<const int32_t> slot_to_expert);
 
   /// Counts moves from what is held now.
   void SetBase();
 
   void Apply(const Step& step);
-  void Undo(const Step& step);
+  void Undo(const Step& step) { Apply(step.Inverse()); }
 
   /// Load of an expert over all bins, and of one of its copies now, with one copy more and with one
   /// less.
@@ -87,19 +112,37 @@ class LayerState {
     return (HeldInBase(rank, in_expert) ? 0 : 1) - (HeldInBase(rank, out_expert) ? 0 : 1);
   }
 
-  /// What a rank holds, the heaviest copy first, ties to the lowest expert, [slots_per_rank].
+  /// What a rank holds, the heaviest copy first, ties to the lowest expert; nothing on a dead rank.
   std::span<const HeldExpert> held(int rank) const {
     return {held_.data() + static_cast<size_t>(rank) * shape_.slots_per_rank,
-            static_cast<size_t>(shape_.slots_per_rank)};
+            static_cast<size_t>(num_held_[rank])};
   }
 
+  /// Ranks that hold anything: more copies than these no expert has.
+  int num_ranks() const { return num_ranks_; }
+  /// Time by load of a rank: 1 where it is as fast as the mean.
+  double slowness(int rank) const { return slowness_[rank]; }
   double rank_load(int rank) const { return rank_load_[rank]; }
-  /// The i-th hottest rank and the i-th coolest, from 0: one order, hotter first, of equals the
-  /// lower rank.
+  /// What its load takes a rank, in units of load: heat is time.
+  double rank_time(int rank) const { return rank_time_[rank]; }
+  /// The i-th hottest of the num_ranks() ranks and the i-th coolest, from 0: one order, hotter
+  /// first, of equals the lower rank.
   int hot_rank(int i) const { return ranks_by_heat_[i]; }
-  int cool_rank(int i) const { return ranks_by_heat_[shape_.num_ranks - 1 - i]; }
-  double max_rank_load() const { return rank_load_[hot_rank(0)]; }
-  double min_rank_load() const { return rank_load_[cool_rank(0)]; }
+  int cool_rank(int i) const { return ranks_by_heat_[num_ranks_ - 1 - i]; }
+  double max_rank_time() const { return rank_time(hot_rank(0)); }
+  /// No rank takes less time with `more` load than this.
+  double LeastTimeWith(double more) const {
+    return rank_time(cool_rank(0)) + more * least_slowness_;
+  }
+  /// That both ranks would take, could their loads be levelled.
+  double LevelTime(int rank_a, int rank_b) const {
+    return (rank_load_[rank_a] + rank_load_[rank_b]) / (speed_[rank_a] + speed_[rank_b]);
+  }
+  /// The same in one bin, where there are several.
+  double LevelBin(int rank_a, int rank_b, int bin_idx) const {
+    return (rank_bins(rank_a)[bin_idx] + rank_bins(rank_b)[bin_idx]) /
+           (speed_[rank_a] + speed_[rank_b]);
+  }
 
   /// The same bin by bin: of a copy of an expert, and of a rank, [num_bins]. Only kept where there
   /// are several bins.
@@ -108,7 +151,7 @@ class LayerState {
   /// Load of an expert, all its copies together, [num_bins].
   const double* expert_bins(int expert) const { return expert_bins_.data() + BinOffset(expert); }
 
-  /// The objective of docs/planning.md, in units of load: the largest rank load of each bin, summed
+  /// The objective of docs/planning.md, in units of load: the largest rank time of each bin, summed
   /// over the bins.
   double Objective() const;
 
@@ -134,19 +177,20 @@ class LayerState {
   double RiseWithoutACopy(int expert) const {
     return copy_load_[expert].less - copy_load_[expert].now;
   }
-  /// The largest load that this leaves among holders other than `rank`, which gives its copy up,
+  /// The longest time that this leaves among holders other than `rank`, which gives its copy up,
   /// and `hot`; 0 where there are none.
   double HottestHolderWithout(int expert, int rank, int hot) const {
     const double rise = RiseWithoutACopy(expert);
     double hottest = 0.0;
     ForEachHolder(expert, [&](int holder) {
-      if (holder != rank && holder != hot) hottest = std::max(hottest, rank_load_[holder] + rise);
+      if (holder == rank || holder == hot) return;
+      hottest = std::max(hottest, rank_time_[holder] + rise * slowness_[holder]);
     });
     return hottest;
   }
 
   /// Writes what is held, [num_slots]: an expert that `current` has on the same rank keeps its
-  /// slot, the others fill the free slots in ascending order.
+  /// slot, the others fill the free slots in ascending order. Closed slots stay closed.
   void WriteSlots(std::span<const int32_t> current, std::span<int32_t> slot_to_expert);
 
  private:
@@ -167,6 +211,7 @@ class LayerState {
                                                                                << (rank & 63);
   }
 
+  void AssignRank(int rank, std::span<const int32_t> slots);
   void ComputeCopyLoads(int expert);
   void SetCopies(int expert, int copies);
   void Exchange(int rank, int out_expert, int in_expert);
@@ -175,7 +220,9 @@ class LayerState {
 
   LayerShape shape_;
   int words_per_expert_ = 1;
+  int num_ranks_ = 0;
   int moves_ = 0;
+  double least_slowness_ = 1.0;
   std::vector<double> expert_bins_;     // [num_experts, num_bins]
   std::vector<double> copy_bins_;       // [num_experts, num_bins]
   std::vector<double> expert_load_;     // [num_experts]
@@ -184,10 +231,14 @@ class LayerState {
   std::vector<uint64_t> holders_;       // [num_experts, words_per_expert] a bit per rank
   std::vector<uint64_t> base_;          // the same for the base
   std::vector<HeldExpert> held_;        // [num_ranks, slots_per_rank]
+  std::vector<int32_t> num_held_;       // [num_ranks]
+  std::vector<double> speed_;           // [num_ranks] by the mean of the ranks that are alive
+  std::vector<double> slowness_;        // [num_ranks] 1 / speed, 0 of dead ranks
   std::vector<int32_t> rank_moves_;     // [num_ranks]
   std::vector<double> rank_load_;       // [num_ranks]
+  std::vector<double> rank_time_;       // [num_ranks] load times slowness
   std::vector<double> rank_bins_;       // [num_ranks, num_bins]
-  std::vector<int32_t> ranks_by_heat_;  // [num_ranks]
+  std::vector<int32_t> ranks_by_heat_;  // [num_ranks_] of those that hold anything
   std::vector<int32_t> mark_;           // [num_experts]
 };
 

@@ -82,6 +82,15 @@ Step RandomStep(std::mt19937_64& random, const LayerState& state) {
   const int32_t expert_b = pick(b);
   if (a == b || state.Holds(a, expert_b)) return {};
   if (!state.Holds(b, expert_a)) {
+    const int32_t expert_c = pick(b);
+    const int32_t expert_x = Draw(random, 0, state.shape().num_experts - 1);
+    if (state.copies(expert_c) > 1 && expert_c != expert_x && !state.Holds(a, expert_x)) {
+      return {.rank_a = a,
+              .expert_a = expert_a,
+              .rank_b = b,
+              .expert_b = expert_x,
+              .expert_c = expert_c};
+    }
     return {.rank_a = a, .expert_a = expert_a, .rank_b = b, .expert_b = expert_b};
   }
   return {.rank_a = a, .expert_a = expert_a, .rank_b = -1, .expert_b = expert_b};
@@ -100,6 +109,28 @@ void ExpectSame(const LayerState& state, const LayerState& other) {
       ASSERT_EQ(state.held(rank)[i].copies, other.held(rank)[i].copies);
     }
   }
+}
+
+TEST(LayerState, AClosedSlotHoldsNothingAndARankWithoutSlotsIsNotAmongTheRanks) {
+  // Rank 1 is dead and rank 2 has one slot.
+  const Topology topology =
+      Topology::Create(
+          {.num_ranks = 3, .slots_per_rank = 2, .slots_of_rank = {2, 2, 1}, .dead_ranks = {1}})
+          .value();
+  LayerState state;
+  state.Prepare({.num_experts = 2, .num_ranks = 3, .slots_per_rank = 2, .topology = &topology});
+  const std::vector<double> loads = {6, 2};
+  ASSERT_TRUE(state.SetLoads(Span2<const double>(loads, 1, 2)));
+  const std::vector<int32_t> slots = {1, 0, kClosedSlot, kClosedSlot, 0, kClosedSlot};
+  state.Assign(slots);
+  EXPECT_EQ(state.num_ranks(), 2);
+  EXPECT_EQ(state.hot_rank(0), 0);
+  EXPECT_EQ(state.cool_rank(0), 2);
+  EXPECT_NEAR(state.Objective(), kMean * 5 / 4, 2);
+  EXPECT_TRUE(state.held(1).empty());
+  std::vector<int32_t> written(6);
+  state.WriteSlots(slots, written);
+  EXPECT_EQ(written, slots);
 }
 
 TEST(LayerState, DependsOnlyOnWhatIsHeldNotOnHowItGotThere) {

@@ -9,7 +9,7 @@ int HeaviestExpert(const LayerState& state, double heaviest_copy) {
   int heaviest = -1;
   double most = heaviest_copy;
   for (int expert = 0; expert < state.shape().num_experts; ++expert) {
-    if (state.copy_load(expert) > most && state.copies(expert) < state.shape().num_ranks) {
+    if (state.copy_load(expert) > most && state.copies(expert) < state.num_ranks()) {
       most = state.copy_load(expert);
       heaviest = expert;
     }
@@ -33,7 +33,7 @@ Step FindRepair(const LayerState& state, double heaviest_copy) {
       if (b.copies < 2 || state.copy_load_with_one_less(b.expert) >= state.copy_load(heavy)) {
         continue;
       }
-      const double own = state.rank_load(rank) - b.load + more;
+      const double own = (state.rank_load(rank) - b.load + more) * state.slowness(rank);
       if (best.is_some() && own >= coolest) continue;
       const double hottest = std::max(own, state.HottestHolderWithout(b.expert, rank, rank));
       if (best.is_some() && hottest >= coolest) continue;

@@ -89,6 +89,49 @@ TEST(CoolingStep, AddsACopyOverAnExpertThatTheHotRankHoldsToo) {
   EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{1, 1, -1, 0}));
 }
 
+TEST(CoolingStep, MovesASingleCopyOverARedundantOneWhereNothingSimplerHelps) {
+  // {4, 2, 0} carries 8 + 1 + 5, {1, 0, 3} carries 3 + 5 + 1. No exchange of two helps. Expert 4
+  // moves over the copy of expert 0, and rank 0 takes half of expert 3 for it: 1 + 10 + 0.5 and
+  // 3 + 8 + 0.5.
+  LayerState state = StateOf({.num_experts = 5, .num_ranks = 2, .slots_per_rank = 3},
+                             {10, 3, 1, 1, 8}, {4, 2, 0, 1, 0, 3});
+  CoolingStepFinder finder;
+  const Step step = finder.Find(state, 0.0);
+  EXPECT_EQ(Fields(step), (std::vector<int>{0, 4, 1, 3}));
+  EXPECT_EQ(step.expert_c, 0);
+  state.Apply(step);
+  EXPECT_EQ(state.moves(), 2);
+  EXPECT_NEAR(state.max_rank_time(), kMean, 4);
+}
+
+TEST(CoolingStep, MovesWhatIsInTheWayOfACopy) {
+  // {3, 2}, {1, 3} and {0, 3} carry 11, 4 and 12. Expert 1 makes way for a copy of expert 0: it
+  // moves over expert 3 on rank 0, and all carry 9.
+  LayerState state = StateOf({.num_experts = 4, .num_ranks = 3, .slots_per_rank = 2}, {9, 1, 8, 9},
+                             {3, 2, 1, 3, 0, 3});
+  CoolingStepFinder finder;
+  const Step step = finder.Find(state, 0.0);
+  EXPECT_EQ(Fields(step), (std::vector<int>{1, 1, 0, 0}));
+  EXPECT_EQ(step.expert_c, 3);
+  state.Apply(step);
+  EXPECT_NEAR(state.max_rank_time(), kMean, 4);
+  EXPECT_NEAR(state.rank_time(state.cool_rank(0)), kMean, 4);
+}
+
+TEST(CoolingStep, CountsTimeNotLoadWhereSpeedsDiffer) {
+  // Rank 0 is thrice as fast as rank 1: 12 take it as long as 4 take rank 1, which is the hotter
+  // with 5. Swapping 4 for 3 evens them.
+  const Topology topology =
+      Topology::Create({.num_ranks = 2, .slots_per_rank = 2, .rank_speed = {3, 1}}).value();
+  const LayerShape shape = {
+      .num_experts = 4, .num_ranks = 2, .slots_per_rank = 2, .topology = &topology};
+  const LayerState state = StateOf(shape, {8, 3, 4, 1}, {0, 1, 2, 3});
+  EXPECT_EQ(state.hot_rank(0), 1);
+  EXPECT_NEAR(state.max_rank_time(), kMean * 5 / 4, 4);
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{1, 2, 0, 1}));
+}
+
 TEST(Repair, GivesTheHeaviestCopyAnotherOverTheSlotThatCostsLeast) {
   // Expert 0 is heavier than all else together. Over expert 1 its copy leaves 25 + 1 and heats the
   // other holder to 9; over expert 2 it leaves 25 + 4.
