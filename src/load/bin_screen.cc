@@ -45,26 +45,34 @@ bool LooksLikeDummy(const LoadWindow& window, int bin_idx) {
 
 }  // namespace
 
-std::vector<BinRef> ScreenBins(std::span<const LoadWindow> history) {
-  std::vector<BinRef> all;
-  std::vector<double> tokens;
+void BinScreen::Prepare(int num_bins, int num_windows) {
+  const size_t count = static_cast<size_t>(num_bins) * num_windows;
+  all_.reserve(count);
+  kept_.reserve(count);
+  tokens_.reserve(count);
+  sorted_.reserve(count);
+}
+
+std::span<const BinRef> BinScreen::Screen(std::span<const LoadWindow> history) {
+  all_.clear();
+  tokens_.clear();
+  kept_.clear();
   for (size_t window = 0; window < history.size(); ++window) {
     for (int bin = 0; bin < history[window].shape().num_bins; ++bin) {
-      all.push_back({static_cast<int>(window), bin});
-      tokens.push_back(TokensOf(history[window], bin));
+      all_.push_back({static_cast<int>(window), bin});
+      tokens_.push_back(TokensOf(history[window], bin));
     }
   }
-  std::vector<double> sorted = tokens;
-  const auto middle = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  std::vector<BinRef> kept;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (tokens[i] > 0.0 && tokens[i] >= kLeastOfMedian * *middle &&
-        !LooksLikeDummy(history[all[i].window_idx], all[i].bin_idx)) {
-      kept.push_back(all[i]);
+  sorted_ = tokens_;
+  const auto middle = sorted_.begin() + static_cast<ptrdiff_t>(sorted_.size() / 2);
+  std::nth_element(sorted_.begin(), middle, sorted_.end());
+  for (size_t i = 0; i < all_.size(); ++i) {
+    if (tokens_[i] > 0.0 && tokens_[i] >= kLeastOfMedian * *middle &&
+        !LooksLikeDummy(history[all_[i].window_idx], all_[i].bin_idx)) {
+      kept_.push_back(all_[i]);
     }
   }
-  return kept.empty() ? all : kept;
+  return kept_.empty() ? all_ : kept_;
 }
 
 }  // namespace steelyard

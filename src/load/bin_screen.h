@@ -13,11 +13,23 @@ struct BinRef {
   int bin_idx;
 };
 
-/// The bins of `history` to plan on, oldest first. Left out are bins without tokens; bins with
-/// under a tenth of the tokens of the median bin, as a warm-up or a drained queue leaves them; and
-/// bins in which, in every layer that has tokens, a few experts (at most a quarter) got equally
-/// many, as a dummy batch of one repeated token leaves them. Where that would leave nothing, all
-/// bins. Requires: at least one window, all of one shape.
-std::vector<BinRef> ScreenBins(std::span<const LoadWindow> history);
+/// Workspace, for one thread. After Prepare() nothing allocates for histories up to that size.
+class BinScreen {
+ public:
+  void Prepare(int num_bins, int num_windows);
+
+  /// The bins of `history` to plan on, oldest first; valid until the next call. Left out are bins
+  /// without tokens; bins with under a tenth of the tokens of the median bin, as a warm-up or a
+  /// drained queue leaves them; and bins in which, in every layer that has tokens, a few experts
+  /// (at most a quarter) got equally many, as a dummy batch of one repeated token leaves them.
+  /// Where that would leave nothing, all bins. Requires: at least one window, all of one shape.
+  std::span<const BinRef> Screen(std::span<const LoadWindow> history);
+
+ private:
+  std::vector<BinRef> all_;
+  std::vector<BinRef> kept_;
+  std::vector<double> tokens_;  // of all_
+  std::vector<double> sorted_;
+};
 
 }  // namespace steelyard

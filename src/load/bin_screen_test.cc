@@ -26,8 +26,9 @@ std::vector<LoadWindow> History(int num_bins, const std::vector<std::vector<doub
 }
 
 std::vector<std::pair<int, int>> Kept(const std::vector<LoadWindow>& history) {
+  BinScreen screen;
   std::vector<std::pair<int, int>> kept;
-  for (const BinRef& bin : ScreenBins(history)) kept.emplace_back(bin.window_idx, bin.bin_idx);
+  for (const BinRef& bin : screen.Screen(history)) kept.emplace_back(bin.window_idx, bin.bin_idx);
   return kept;
 }
 
@@ -37,22 +38,22 @@ const std::vector<double> kEmpty = {0, 0, 0, 0, 0, 0, 0, 0};
 const std::vector<double> kWarmUp = {4, 3, 2, 1, 0, 0, 0, 0};   // 10 tokens where 120 are usual
 const std::vector<double> kDummy = {64, 0, 0, 64, 0, 0, 0, 0};  // one token, repeated, on its top 2
 
-TEST(ScreenBins, LeavesOutEmptyBinsWarmUpAndDummyBatches) {
+TEST(BinScreen, LeavesOutEmptyBinsWarmUpAndDummyBatches) {
   EXPECT_THAT(Kept(History(2, {kDummy, kWarmUp, kReal, kEmpty, kSkewed, kReal})),
               ElementsAre(std::pair(1, 0), std::pair(2, 0), std::pair(2, 1)));
 }
 
-TEST(ScreenBins, KeepsAWindowThatIsAllThereIs) {
+TEST(BinScreen, KeepsAWindowThatIsAllThereIs) {
   EXPECT_THAT(Kept(History(1, {kDummy})), ElementsAre(std::pair(0, 0)));
   EXPECT_THAT(Kept(History(2, {kEmpty, kEmpty})), ElementsAre(std::pair(0, 0), std::pair(0, 1)));
 }
 
-TEST(ScreenBins, EqualLoadsOfMostExpertsAreNoDummy) {
+TEST(BinScreen, EqualLoadsOfMostExpertsAreNoDummy) {
   const std::vector<double> equal(8, 15.0);
   EXPECT_THAT(Kept(History(1, {equal, kReal})), ElementsAre(std::pair(0, 0), std::pair(1, 0)));
 }
 
-TEST(ScreenBins, ADummyBatchLooksLikeOneInEveryLayer) {
+TEST(BinScreen, ADummyBatchLooksLikeOneInEveryLayer) {
   std::vector<double> counts = kDummy;
   counts.insert(counts.end(), kReal.begin(), kReal.end());
   counts.insert(counts.end(), kReal.begin(), kReal.end());

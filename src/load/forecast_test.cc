@@ -27,8 +27,8 @@ std::vector<std::vector<double>> Forecast(const std::vector<LoadWindow>& history
                                           Predictor predictor, double recency = 0.5) {
   Forecaster forecaster;
   forecaster.Prepare(history.back().shape(), static_cast<int>(history.size()));
-  const std::vector<BinRef> bins = ScreenBins(history);
-  forecaster.Read(history, bins, 0);
+  BinScreen screen;
+  forecaster.Read(history, screen.Screen(history), 0);
   const Span2<const double> rows = forecaster.Forecast(predictor, recency);
   EXPECT_LE(static_cast<int>(rows.num_rows()),
             Forecaster::MaxRows(history.back().shape(), static_cast<int>(history.size())));
