@@ -2,64 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <limits>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "placement/json_fields.h"
 
 namespace steelyard {
 namespace {
 
 constexpr std::string_view kFormat = "steelyard.placement";
 constexpr int kVersion = 1;
-constexpr std::array<std::string_view, 9> kKeys = {
-    "format",         "version",   "num_layers",     "num_experts", "num_ranks",
-    "slots_per_rank", "num_nodes", "slot_to_expert", "shares"};
-// Known from the format, but no rank here has slots of its own number, is dead, or is slow.
-constexpr std::array<std::string_view, 3> kLaterKeys = {"slots_of_rank", "dead_ranks",
-                                                        "rank_speed"};
-
-Status CheckKeys(const Json& file) {
-  if (!file.is_object()) {
-    return InvalidArgument("a placement is a JSON object");
-  }
-  for (const auto& [key, value] : file.items()) {
-    if (std::find(kLaterKeys.begin(), kLaterKeys.end(), key) != kLaterKeys.end()) {
-      if (!value.empty()) {  // null is empty too
-        return Unimplemented(fmt::format("\"{}\" is not supported yet", key));
-      }
-    } else if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
-      return InvalidArgument(fmt::format("key {} is unknown", Json(key).dump()));
-    }
-  }
-  for (const std::string_view key : kKeys) {
-    if (!file.contains(key)) {
-      return InvalidArgument(fmt::format("key \"{}\" is missing", key));
-    }
-  }
-  return Status::Ok();
-}
-
-// An int that fits, at least `low`; `place` says where it stood.
-Result<int> IntAt(const Json& value, int low, std::string_view place) {
-  constexpr int kMax = std::numeric_limits<int>::max();
-  if (!value.is_number_integer()) {
-    return InvalidArgument(fmt::format("{}: {} is not an integer", place, value.type_name()));
-  }
-  const bool too_large = value.is_number_unsigned() ? value.get<uint64_t>() > uint64_t{kMax}
-                                                    : value.get<int64_t>() > kMax;
-  const bool too_small = !value.is_number_unsigned() && value.get<int64_t>() < low;
-  if (too_large || too_small || value.get<int64_t>() < low) {
-    return InvalidArgument(
-        fmt::format("{}: {} is outside [{}, {}]", place, value.dump(), low, kMax));
-  }
-  return value.get<int>();
-}
 
 Result<int> IntOf(const Json& file, std::string_view key) { return IntAt(file[key], 1, key); }
 
@@ -101,13 +56,38 @@ Status ForEachEntry(const Json& file, std::string_view key, int num_layers, int 
   return Status::Ok();
 }
 
-Result<std::vector<int32_t>> ReadSlots(const Json& file, int num_layers, int num_slots) {
+// A list that may be missing, null or empty, which all say nothing.
+bool HasList(const Json& file, const char* key) {
+  return file.contains(key) && !file[key].is_null() && file[key] != Json::array();
+}
+
+Result<Topology> ReadTopology(const Json& file) {
+  TopologySpec spec;
+  STEELYARD_ASSIGN_OR_RETURN(spec.num_ranks, IntOf(file, "num_ranks"));
+  STEELYARD_ASSIGN_OR_RETURN(spec.slots_per_rank, IntOf(file, "slots_per_rank"));
+  STEELYARD_ASSIGN_OR_RETURN(spec.num_nodes, IntOf(file, "num_nodes"));
+  if (HasList(file, "slots_of_rank")) {
+    STEELYARD_ASSIGN_OR_RETURN(spec.slots_of_rank,
+                               IntsAt(file["slots_of_rank"], 1, "slots_of_rank"));
+  }
+  if (HasList(file, "dead_ranks")) {
+    STEELYARD_ASSIGN_OR_RETURN(spec.dead_ranks, IntsAt(file["dead_ranks"], 0, "dead_ranks"));
+  }
+  if (HasList(file, "rank_speed")) {
+    STEELYARD_ASSIGN_OR_RETURN(spec.rank_speed, NumbersAt(file["rank_speed"], "rank_speed"));
+  }
+  return Topology::Create(spec);
+}
+
+Result<std::vector<int32_t>> ReadSlots(const Json& file, int num_layers, const Topology& topology) {
   std::vector<int32_t> slot_to_expert;
   STEELYARD_RETURN_IF_ERROR(
-      ForEachEntry(file, "slot_to_expert", num_layers, num_slots,
-                   [&slot_to_expert](const Json& value, size_t layer, size_t slot) -> Status {
-                     const std::string place = fmt::format("slot_to_expert[{}][{}]", layer, slot);
-                     STEELYARD_ASSIGN_OR_RETURN(const int expert, IntAt(value, 0, place));
+      ForEachEntry(file, "slot_to_expert", num_layers, topology.num_slots(),
+                   [&](const Json& value, size_t layer, size_t slot) -> Status {
+                     const int low = topology.is_live_slot(static_cast<int>(slot)) ? 0 : kNoExpert;
+                     STEELYARD_ASSIGN_OR_RETURN(
+                         const int expert,
+                         IntAt(value, low, fmt::format("slot_to_expert[{}][{}]", layer, slot)));
                      slot_to_expert.push_back(expert);
                      return Status::Ok();
                    }));
@@ -133,17 +113,17 @@ Result<std::vector<double>> ReadShares(const Json& file, int num_layers, int num
 }
 
 Result<Placement> ReadPlacement(const Json& file, DuplicateRule duplicates) {
-  STEELYARD_RETURN_IF_ERROR(CheckKeys(file));
+  STEELYARD_RETURN_IF_ERROR(
+      CheckKeys(file, "",
+                {"format", "version", "num_layers", "num_experts", "num_ranks", "slots_per_rank",
+                 "num_nodes", "slot_to_expert", "shares"},
+                {"slots_of_rank", "dead_ranks", "rank_speed"}));
   STEELYARD_RETURN_IF_ERROR(CheckFormat(file));
   STEELYARD_ASSIGN_OR_RETURN(const int num_layers, IntOf(file, "num_layers"));
   STEELYARD_ASSIGN_OR_RETURN(const int num_experts, IntOf(file, "num_experts"));
-  STEELYARD_ASSIGN_OR_RETURN(const int num_ranks, IntOf(file, "num_ranks"));
-  STEELYARD_ASSIGN_OR_RETURN(const int slots_per_rank, IntOf(file, "slots_per_rank"));
-  STEELYARD_ASSIGN_OR_RETURN(const int num_nodes, IntOf(file, "num_nodes"));
-  STEELYARD_ASSIGN_OR_RETURN(const Topology topology,
-                             Topology::Create(num_ranks, slots_per_rank, num_nodes));
+  STEELYARD_ASSIGN_OR_RETURN(const Topology topology, ReadTopology(file));
   STEELYARD_ASSIGN_OR_RETURN(std::vector<int32_t> slot_to_expert,
-                             ReadSlots(file, num_layers, topology.num_slots()));
+                             ReadSlots(file, num_layers, topology));
   STEELYARD_ASSIGN_OR_RETURN(std::vector<double> shares,
                              ReadShares(file, num_layers, topology.num_slots()));
   return Placement::Create(topology, num_experts, std::move(slot_to_expert), duplicates,
@@ -156,15 +136,23 @@ void AppendRows(int num_layers, const LayerOf& layer_of, std::string& text) {
   text += '[';
   for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
     text += layer_idx == 0 ? "\n[" : ",\n[";
-    std::string_view separator;
-    for (const auto value : layer_of(layer_idx)) {
-      // Of a double the shortest text that reads back as the same bits.
-      fmt::format_to(std::back_inserter(text), "{}{}", separator, value);
-      separator = ",";
-    }
+    AppendList(layer_of(layer_idx), text);
     text += ']';
   }
   text += "\n]";
+}
+
+// Lists that say nothing are left out.
+void AppendRankLists(const TopologySpec& ranks, std::string& text) {
+  const auto append = [&text](std::string_view key, const auto& list) {
+    if (list.empty()) return;
+    fmt::format_to(std::back_inserter(text), "\"{}\":[", key);
+    AppendList(list, text);
+    text += "],";
+  };
+  append("slots_of_rank", ranks.slots_of_rank);
+  append("dead_ranks", ranks.dead_ranks);
+  append("rank_speed", ranks.rank_speed);
 }
 
 }  // namespace
@@ -182,9 +170,11 @@ Status WritePlacementFile(const std::filesystem::path& path, const Placement& pl
   const Topology& topology = placement.topology();
   std::string text = fmt::format(
       "{{\"format\":\"{}\",\"version\":{},\n\"num_layers\":{},\"num_experts\":{},\"num_ranks\":{},"
-      "\"slots_per_rank\":{},\"num_nodes\":{},\n\"slot_to_expert\":",
+      "\"slots_per_rank\":{},\"num_nodes\":{},",
       kFormat, kVersion, placement.num_layers(), placement.num_experts(), topology.num_ranks(),
       topology.slots_per_rank(), topology.num_nodes());
+  AppendRankLists(topology.spec(), text);
+  text += "\n\"slot_to_expert\":";
   AppendRows(
       placement.num_layers(), [&placement](int layer) { return placement.slot_to_expert(layer); },
       text);

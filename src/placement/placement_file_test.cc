@@ -62,6 +62,25 @@ TEST_F(PlacementFile, HasARowPerLayer) {
   EXPECT_EQ(ReadPlacementFile(path_, DuplicateRule::kRefuse).value(), Example());
 }
 
+TEST_F(PlacementFile, HasListsOnlyWhereRanksDiffer) {
+  TopologySpec spec;
+  spec.num_ranks = 3;
+  spec.slots_per_rank = 2;
+  spec.slots_of_rank = {2, 1, 2};
+  spec.dead_ranks = {2};
+  spec.rank_speed = {1, 0.5, 1};
+  const Placement placement = Placement::Contiguous(Topology::Create(spec).value(), 1, 3).value();
+  ASSERT_TRUE(WritePlacementFile(path_, placement).ok());
+  EXPECT_EQ(ReadFile(path_).value(), R"({"format":"steelyard.placement","version":1,
+"num_layers":1,"num_experts":3,"num_ranks":3,"slots_per_rank":2,"num_nodes":1,"slots_of_rank":[2,1,2],"dead_ranks":[2],"rank_speed":[1,0.5,1],
+"slot_to_expert":[
+[0,1,2,-1,-1,-1]
+],
+"shares":null}
+)");
+  EXPECT_EQ(ReadPlacementFile(path_, DuplicateRule::kRefuse).value(), placement);
+}
+
 TEST_F(PlacementFile, HasNullForAnEvenSplit) {
   const Placement even = Placement::Contiguous(Topology::Create(2, 2, 2).value(), 1, 3).value();
   ASSERT_TRUE(WritePlacementFile(path_, even).ok());
@@ -75,7 +94,7 @@ TEST_F(PlacementFile, LeavesNoTemporaryFileBehind) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
-TEST_F(PlacementFile, AcceptsLaterKeysThatSayNothing) {
+TEST_F(PlacementFile, AcceptsListsThatSayNothing) {
   Json file = Json::parse(kExample);
   file["dead_ranks"] = Json::array();
   file["rank_speed"] = nullptr;
@@ -96,9 +115,27 @@ TEST_F(PlacementFile, RefusesWithFilePlaceAndRule) {
       {R"({"num_nodes":null})", R"(key "num_nodes" is missing)"},
       {R"({"slot_to_expert":null})", R"(key "slot_to_expert" is missing)"},
       {R"({"num_Layers":2})", R"(key "num_Layers" is unknown)"},
-      {R"({"slots_of_rank":[2,1]})", R"("slots_of_rank" is not supported yet)"},
-      {R"({"dead_ranks":[0]})", R"("dead_ranks" is not supported yet)"},
-      {R"({"rank_speed":[1,1]})", R"("rank_speed" is not supported yet)"},
+      {R"({"slots_of_rank":2})", "slots_of_rank: it is not an array"},
+      {R"({"slots_of_rank":[2]})", "slots_of_rank has 1 entries for 2 ranks"},
+      {R"({"slots_of_rank":[2,"1"]})", "slots_of_rank[1]: string is not an integer"},
+      {R"({"slots_of_rank":[2,0]})", "slots_of_rank[1]: 0 is outside [1, 2147483647]"},
+      {R"({"slots_of_rank":[2,3]})", "slots_of_rank[1] is 3, outside [1, slots_per_rank = 2]"},
+      {R"({"slots_of_rank":[1,1]})", "slots_per_rank is 2, but no rank has as many slots"},
+      {R"({"slots_of_rank":[2,1]})",
+       "layer 0, slot 3 (rank 1): expert 0 where the rank has no live slot, only -1 fits"},
+      {R"({"slots_of_rank":[1,2],"slot_to_expert":[[0,-1,1,2],[2,-2,1,0]]})",
+       "slot_to_expert[1][1]: -2 is outside [-1, 2147483647]"},
+      {R"({"slots_of_rank":[1,2],"slot_to_expert":[[0,-1,1,2],[2,-1,1,0]]})",
+       "layer 0, slot 1 (rank 0): share 1 of an empty slot is not 0"},
+      {R"({"dead_ranks":{}})", "dead_ranks: it is not an array"},
+      {R"({"dead_ranks":[2]})", "dead rank 2 is outside [0, 2)"},
+      {R"({"dead_ranks":[0,0]})", "dead rank 0 is named twice"},
+      {R"({"dead_ranks":[0,1]})", "all 2 ranks are dead"},
+      {R"({"dead_ranks":[0.5]})", "dead_ranks[0]: number is not an integer"},
+      {R"({"dead_ranks":[1]})", "2 slots are fewer than 3 experts"},
+      {R"({"rank_speed":[1,1,1]})", "rank_speed has 3 entries for 2 ranks"},
+      {R"({"rank_speed":[1,null]})", "rank_speed[1]: null is not a number"},
+      {R"({"rank_speed":[0,1]})", "rank_speed[0] is 0, but must be finite and above 0"},
       {R"({"num_ranks":2.0})", "num_ranks: number is not an integer"},
       {R"({"num_ranks":true})", "num_ranks: boolean is not an integer"},
       {R"({"num_ranks":0})", "num_ranks: 0 is outside [1, 2147483647]"},
@@ -149,7 +186,7 @@ TEST_F(PlacementFile, RefusesWhatIsNoJsonObject) {
             StatusCode::kNotFound);
   Write(path_, "[1]");
   EXPECT_EQ(ReadPlacementFile(path_, DuplicateRule::kRefuse).status(),
-            InvalidArgument(path_.string() + ": a placement is a JSON object"));
+            InvalidArgument(path_.string() + ": it is not a JSON object"));
 }
 
 TEST_F(PlacementFile, ReadsDuplicatesWhereTheyAreAllowed) {
@@ -162,30 +199,53 @@ TEST_F(PlacementFile, ReadsDuplicatesWhereTheyAreAllowed) {
             path_.string() + ": layer 0: rank 0 holds expert 0 in slots 0 and 1");
 }
 
-Placement RandomPlacement(std::mt19937& random) {
-  const int num_ranks = 1 + static_cast<int>(random() % 5);
-  const int slots_per_rank = 1 + static_cast<int>(random() % 5);
-  const int num_slots = num_ranks * slots_per_rank;
-  const int num_experts = 1 + static_cast<int>(random() % num_slots);
-  std::vector<int32_t> row(num_slots);
-  for (int slot = 0; slot < num_slots; ++slot) {
-    row[slot] = slot < num_experts ? slot : static_cast<int32_t>(random() % num_experts);
+// Ranks of different numbers of slots and speeds; some are dead.
+Topology RandomTopology(std::mt19937& random) {
+  TopologySpec spec;
+  spec.num_ranks = 1 + static_cast<int>(random() % 5);
+  spec.slots_per_rank = 1 + static_cast<int>(random() % 5);
+  spec.num_nodes = spec.num_ranks;
+  if (random() % 2 == 0) {
+    for (int rank = 0; rank < spec.num_ranks; ++rank) {
+      spec.slots_of_rank.push_back(1 + static_cast<int>(random() % spec.slots_per_rank));
+      spec.rank_speed.push_back(std::uniform_real_distribution<double>(0.1, 1)(random));
+      if (rank > 0 && random() % 4 == 0) spec.dead_ranks.push_back(rank);
+    }
+    spec.slots_of_rank[random() % spec.num_ranks] = spec.slots_per_rank;
   }
-  std::shuffle(row.begin(), row.end(), random);
+  return Topology::Create(spec).value();
+}
+
+Placement RandomPlacement(std::mt19937& random) {
+  const Topology topology = RandomTopology(random);
+  const int num_experts = 1 + static_cast<int>(random() % topology.num_live_slots());
+  std::vector<int32_t> live(topology.num_live_slots());
+  for (size_t i = 0; i < live.size(); ++i) {
+    live[i] =
+        static_cast<int32_t>(i < static_cast<size_t>(num_experts) ? i : random() % num_experts);
+  }
+  std::shuffle(live.begin(), live.end(), random);
+  std::vector<int32_t> row;
+  for (int slot = 0; slot < topology.num_slots(); ++slot) {
+    row.push_back(kNoExpert);
+    if (topology.is_live_slot(slot)) {
+      row.back() = live.back();
+      live.pop_back();
+    }
+  }
   std::vector<double> shares;
   if (random() % 2 == 0) {
     std::vector<double> total(num_experts);
     for (const int32_t expert : row) {
-      shares.push_back(std::uniform_real_distribution<double>(0.1, 1)(random));
-      total[expert] += shares.back();
+      const double share = std::uniform_real_distribution<double>(0.1, 1)(random);
+      shares.push_back(expert == kNoExpert ? 0 : share);
+      if (expert != kNoExpert) total[expert] += share;
     }
-    for (int slot = 0; slot < num_slots; ++slot) {
-      shares[slot] /= total[row[slot]];
+    for (size_t slot = 0; slot < row.size(); ++slot) {
+      if (row[slot] != kNoExpert) shares[slot] /= total[row[slot]];
     }
   }
-  return Placement::Create(Topology::Create(num_ranks, slots_per_rank, num_ranks).value(),
-                           num_experts, row, DuplicateRule::kAllow, shares)
-      .value();
+  return Placement::Create(topology, num_experts, row, DuplicateRule::kAllow, shares).value();
 }
 
 TEST_F(PlacementFile, GivesBackEveryBitOfWhatWasWritten) {
