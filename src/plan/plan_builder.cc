@@ -154,8 +154,7 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
   LayerReport& report = plan.layers[layer_idx];
   report.imbalance_before = imbalance(before);
   report.imbalance_after = imbalance(after);
-  report.lower_bound =
-      LowerBound(worker.sum, after.topology().num_ranks(), after.num_slots(), worker.score);
+  report.lower_bound = LowerBound(worker.sum, after.topology(), input.options.split, worker.score);
   report.moves = CountMoves(before, after, layer_idx);
 }
 
@@ -185,6 +184,24 @@ Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
   plan.duplicates = plan.placement.CountDuplicates();
   plan.digest = PlanDigest(plan, state);
   return plan;
+}
+
+std::string_view LimitText(BindingLimit limit) {
+  switch (limit) {
+    case BindingLimit::kNone:
+      break;
+    case BindingLimit::kMoves:
+      return "the limit on moves";
+    case BindingLimit::kBytes:
+      return "the limit on bytes";
+    case BindingLimit::kRankPair:
+      return "the limit on moves between two ranks";
+    case BindingLimit::kReceivingRank:
+      return "the limit on moves to a rank";
+    case BindingLimit::kNodes:
+      return "the limit on moves across nodes";
+  }
+  return "no limit";
 }
 
 std::vector<LayerDecision> DecisionsByComparison(const Placement& before, const Placement& after) {

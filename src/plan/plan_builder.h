@@ -62,6 +62,9 @@ class PlanBuilder {
   std::vector<Worker> workers_;  // [num_workers]
 };
 
+/// A limit in words, as "the limit on moves to a rank".
+std::string_view LimitText(BindingLimit limit);
+
 /// kChanged for each layer whose slots differ, kKeptByPolicy for the others, [num_layers].
 std::vector<LayerDecision> DecisionsByComparison(const Placement& before, const Placement& after);
 

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "plan/deepseek_policy.h"
+#include "plan/flashlb_policy.h"
+#include "plan/plan_builder.h"
 #include "plan/random_policy.h"
 #include "plan/static_policy.h"
 #include "plan/steelyard_policy.h"
@@ -22,11 +24,9 @@ struct NamedPolicy {
 };
 
 constexpr std::array kPolicies = {
-    NamedPolicy{"steelyard", MakeSteelyardPolicy},
-    NamedPolicy{"deepseek", MakeDeepseekPolicy},
-    NamedPolicy{"vllm", MakeVllmPolicy},
-    NamedPolicy{"swift", MakeSwiftPolicy},
-    NamedPolicy{"random", MakeRandomPolicy},
+    NamedPolicy{"steelyard", MakeSteelyardPolicy}, NamedPolicy{"deepseek", MakeDeepseekPolicy},
+    NamedPolicy{"vllm", MakeVllmPolicy},           NamedPolicy{"swift", MakeSwiftPolicy},
+    NamedPolicy{"flashlb", MakeFlashlbPolicy},     NamedPolicy{"random", MakeRandomPolicy},
     NamedPolicy{"static", MakeStaticPolicy},
 };
 
@@ -65,24 +65,6 @@ Status CheckLimits(const MoveLimits& limits, int64_t expert_bytes) {
     return InvalidArgument("a limit in bytes needs expert_bytes");
   }
   return Status::Ok();
-}
-
-std::string_view LimitText(BindingLimit limit) {
-  switch (limit) {
-    case BindingLimit::kNone:
-      break;
-    case BindingLimit::kMoves:
-      return "the limit on moves";
-    case BindingLimit::kBytes:
-      return "the limit on bytes";
-    case BindingLimit::kRankPair:
-      return "the limit on moves between two ranks";
-    case BindingLimit::kReceivingRank:
-      return "the limit on moves to a rank";
-    case BindingLimit::kNodes:
-      return "the limit on moves across nodes";
-  }
-  return "no limit";
 }
 
 std::string_view Plural(int64_t count) { return count == 1 ? "" : "s"; }

@@ -15,8 +15,9 @@ using testing::HasSubstr;
 TEST(MakePolicy, AnUnknownNameIsRefusedWithTheList) {
   const Result<std::unique_ptr<Policy>> policy = MakePolicy("greedy");
   ASSERT_FALSE(policy.ok());
-  EXPECT_EQ(policy.status().message(),
-            "policy 'greedy' is not one of steelyard, deepseek, vllm, swift, random, static");
+  EXPECT_EQ(
+      policy.status().message(),
+      "policy 'greedy' is not one of steelyard, deepseek, vllm, swift, flashlb, random, static");
 }
 
 TEST(MakePolicy, EveryPolicyHasTheNameThatItIsMadeBy) {

@@ -1,6 +1,7 @@
 #include "plan/score.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "steelyard/base/check.h"
 #include "steelyard/placement/placement.h"
@@ -46,12 +47,30 @@ void KeepHeaviest(size_t count, std::vector<CopyLoad>& heap) {
 }
 
 /// One more copy for the expert on top, which has `load` in all.
-void GrantToTop(std::vector<CopyLoad>& heap, double load) {
+void GrantToTop(std::vector<CopyLoad>& heap, double load, std::span<const double> strength) {
   std::pop_heap(heap.begin(), heap.end(), Lighter());
   CopyLoad& granted = heap.back();
-  ++granted.copies;
-  granted.load_per_copy = load / granted.copies;
+  const int copies = ++granted.copies;
+  granted.load_per_copy = load / (strength.empty() ? copies : strength[copies - 1]);
   std::push_heap(heap.begin(), heap.end(), Lighter());
+}
+
+/// The most load by time that one copy of an expert, two, .. can take, [num_live_ranks]; nothing
+/// where that is the number of copies.
+void FindStrength(const Topology& topology, SplitRule split, std::vector<double>& strength) {
+  strength.clear();
+  if (topology.is_plain()) return;
+  for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+    if (!topology.is_dead(rank)) strength.push_back(topology.speed(rank));
+  }
+  std::sort(strength.begin(), strength.end(), std::greater<>());
+  double together = 0.0;
+  double evenly = 0.0;
+  for (size_t i = 0; i < strength.size(); ++i) {
+    together += strength[i];
+    evenly = std::max(evenly, strength[i] * static_cast<double>(i + 1));
+    strength[i] = split == SplitRule::kWeighted ? together : evenly;
+  }
 }
 
 void CheckCounts(size_t num_experts, int num_ranks, int num_slots) {
@@ -83,23 +102,29 @@ double Apportion(std::span<const double> expert_loads, int num_ranks, int num_sl
       heap.pop_back();
     }
     const int32_t expert = heap.front().expert;
-    GrantToTop(heap, expert_loads[expert]);
+    GrantToTop(heap, expert_loads[expert], {});
     ++copies[expert];
   }
   return heap.empty() ? capped : std::max(capped, heap.front().load_per_copy);
 }
 
-double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_slots,
+double LowerBound(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
                   ScoreWorkspace& workspace) {
+  const int num_ranks = topology.num_live_ranks();
+  const int num_slots = topology.num_live_slots();
   CheckCounts(expert_loads.size(), num_ranks, num_slots);
-  const double mean = Sum(expert_loads) / num_ranks;
+  const double mean = Sum(expert_loads) / topology.total_speed();
   if (mean <= 0.0) {
     return 1.0;
   }
+  FindStrength(topology, split, workspace.strength);
+  const std::span<const double> strength = workspace.strength;
   // As Apportion(), but without experts that cannot lift tau above the mean, and ended as soon as
   // the answer is known: tau is no more than the mean, or cannot fall any further.
   std::vector<CopyLoad>& heap = workspace.heap;
-  ListExperts(expert_loads, mean, heap);
+  const double of_one = strength.empty() ? 1.0 : strength[0];
+  ListExperts(expert_loads, mean * of_one, heap);
+  for (CopyLoad& entry : heap) entry.load_per_copy /= of_one;
   std::make_heap(heap.begin(), heap.end(), Lighter());
   if (heap.empty()) {
     return 1.0;
@@ -108,7 +133,7 @@ double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_s
     if (heap.front().load_per_copy <= mean || heap.front().copies == num_ranks) {
       break;
     }
-    GrantToTop(heap, expert_loads[heap.front().expert]);
+    GrantToTop(heap, expert_loads[heap.front().expert], strength);
   }
   return std::max(mean, heap.front().load_per_copy) / mean;
 }

@@ -11,6 +11,7 @@
 
 #include "steelyard/base/span.h"
 #include "steelyard/placement/topology.h"
+#include "steelyard/plan/policy.h"
 
 namespace steelyard {
 
@@ -27,8 +28,9 @@ struct CopyLoad {
 struct ScoreWorkspace {
   void Reserve(int num_experts);
 
-  std::vector<CopyLoad> heap;   // [num_experts]
-  std::vector<int32_t> copies;  // [num_experts]
+  std::vector<CopyLoad> heap;    // [num_experts]
+  std::vector<int32_t> copies;   // [num_experts]
+  std::vector<double> strength;  // [num_live_ranks] of one copy, two, ..
 };
 
 /// Gives every expert one copy and then each further slot to the expert with the largest load per
@@ -39,10 +41,13 @@ struct ScoreWorkspace {
 double Apportion(std::span<const double> expert_loads, int num_ranks, int num_slots,
                  std::span<int32_t> copies, ScoreWorkspace& workspace);
 
-/// max(m, tau) / m with m the mean rank load: no placement of `num_slots` slots, and no even split,
-/// has a smaller imbalance on these loads. 1 when there is no load. Requires: num_experts <=
-/// num_slots <= num_experts * num_ranks.
-double LowerBound(std::span<const double> expert_loads, int num_ranks, int num_slots,
+/// max(m, tau) / m with m the time that the load takes all ranks together and tau the shortest time
+/// that the experts which take longest can be brought to: no placement on `topology`, under this
+/// split, has a smaller imbalance on these loads. An expert with c copies takes no less than its
+/// load by c times the speed of the c-th fastest rank, or, weighted, by the speed of the c fastest
+/// together. 1 when there is no load. Requires: num_experts <= live slots, no rank has more slots
+/// than there are experts.
+double LowerBound(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
                   ScoreWorkspace& workspace);
 
 /// The objective of docs/planning.md for one layer: over the bins, the weighted sum of the largest

@@ -29,17 +29,23 @@ TEST(Apportion, NoExpertGetsMoreCopiesThanThereAreRanks) {
 
 TEST(LowerBound, IsOneWhereTheMeanDecides) {
   ScoreWorkspace workspace;
-  EXPECT_EQ(LowerBound(std::vector<double>{3, 3, 3, 3}, 2, 4, workspace), 1.0);
+  EXPECT_EQ(LowerBound(std::vector<double>{3, 3, 3, 3}, Topology::Create(2, 2).value(),
+                       SplitRule::kEven, workspace),
+            1.0);
 }
 
 TEST(LowerBound, IsTheHottestExpertWhereNothingIsRedundant) {
   ScoreWorkspace workspace;
-  EXPECT_EQ(LowerBound(std::vector<double>{9, 1, 1, 1}, 2, 4, workspace), 9.0 / 6.0);
+  EXPECT_EQ(LowerBound(std::vector<double>{9, 1, 1, 1}, Topology::Create(2, 2).value(),
+                       SplitRule::kEven, workspace),
+            9.0 / 6.0);
 }
 
 TEST(LowerBound, IsOneWithoutLoad) {
   ScoreWorkspace workspace;
-  EXPECT_EQ(LowerBound(std::vector<double>{0, 0, 0}, 2, 4, workspace), 1.0);
+  EXPECT_EQ(LowerBound(std::vector<double>{0, 0, 0}, Topology::Create(2, 2).value(),
+                       SplitRule::kEven, workspace),
+            1.0);
 }
 
 /// The smallest largest load per copy over all counts that sum to the slots left, by trying them
@@ -88,8 +94,28 @@ TEST(LowerBound, EqualsTheBestOfAllCountsInSmallInstances) {
     ASSERT_EQ(own_peak, peak);
     const double mean = sum / num_ranks;
     const double bound = sum == 0 ? 1.0 : std::max(mean, peak) / mean;
-    ASSERT_EQ(LowerBound(loads, num_ranks, num_slots, workspace), bound);
+    if (num_slots < num_ranks) continue;  // a rank has a slot
+    TopologySpec spec = {.num_ranks = num_ranks,
+                         .slots_per_rank = (num_slots + num_ranks - 1) / num_ranks};
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      spec.slots_of_rank.push_back((num_slots + num_ranks - 1 - rank) / num_ranks);
+    }
+    const Topology topology = Topology::Create(spec).value();
+    ASSERT_EQ(LowerBound(loads, topology, SplitRule::kEven, workspace), bound);
   }
+}
+
+TEST(LowerBound, CountsTheFastestRanksForEachCopyWhereSpeedsDiffer) {
+  // Ranks of speed 3 and 1, three slots, so two copies of expert 0 are possible: evenly split they
+  // take 12 / (2 x 1), on the fast rank alone 12 / 3, weighted 12 / (3 + 1). The mean is 14 / 4.
+  const Topology topology =
+      Topology::Create(
+          {.num_ranks = 2, .slots_per_rank = 2, .slots_of_rank = {2, 1}, .rank_speed = {3, 1}})
+          .value();
+  ScoreWorkspace workspace;
+  const std::vector<double> loads = {12, 2};
+  EXPECT_EQ(LowerBound(loads, topology, SplitRule::kEven, workspace), 4.0 / 3.5);
+  EXPECT_EQ(LowerBound(loads, topology, SplitRule::kWeighted, workspace), 1.0);
 }
 
 // Experts 0 1 | 2 0: expert 0 is on both ranks.

@@ -26,7 +26,9 @@ void BinwiseSearch::Prepare(const LayerShape& shape) {
 void BinwiseSearch::Run(double price, int max_steps, LayerState& state) {
   state_ = &state;
   price_ = price;
-  for (int i = 0; i < max_steps && FindBestStep(); ++i) {
+  for (int i = 0; i < max_steps; ++i) {
+    state.ClearBlocked();
+    if (!FindBestStep()) break;
     state.Apply(best_);
   }
 }
@@ -86,7 +88,7 @@ bool BinwiseSearch::FindBestStep() {
 
 void BinwiseSearch::Offer(double objective, int moves, const Step& step) {
   const double gain = objective_ - objective - price_ * moves;
-  if (gain > best_gain_) {
+  if (gain > best_gain_ && state_->Allows(step)) {
     best_gain_ = gain;
     best_ = step;
   }

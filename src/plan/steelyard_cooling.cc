@@ -36,7 +36,7 @@ Step CoolingStepFinder::Find(const LayerState& state, double price) {
 }
 
 void CoolingStepFinder::Offer(double value, const Step& step) {
-  if (value < best_value_) {
+  if (value < best_value_ && state_->Allows(step)) {
     best_value_ = value;
     best_ = step;
   }

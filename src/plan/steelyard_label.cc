@@ -9,6 +9,8 @@ namespace {
 
 constexpr int kMaxRanksForBest = 64;
 constexpr int32_t kFar = std::numeric_limits<int32_t>::max();
+// Worse than any overlaps that it could win.
+constexpr int32_t kForbidden = -(1 << 20);
 
 }  // namespace
 
@@ -39,8 +41,9 @@ void RankLabeller::Prepare(const LayerShape& shape) {
   reached_.assign(num_ranks + 1, 0);
 }
 
-void RankLabeller::Label(std::span<const int32_t> current, std::span<int32_t> slot_to_expert) {
-  CollectOverlaps(current, slot_to_expert);
+void RankLabeller::Label(const RowInForce& in_force, std::span<int32_t> slot_to_expert) {
+  CollectHolders(in_force);
+  CollectOverlaps(slot_to_expert);
   if (shape_.num_ranks > kMaxRanksForBest) {
     AssignGreedily();
   } else {
@@ -54,24 +57,45 @@ void RankLabeller::Label(std::span<const int32_t> current, std::span<int32_t> sl
   std::copy(renamed_.begin(), renamed_.end(), slot_to_expert.begin());
 }
 
-void RankLabeller::CollectOverlaps(std::span<const int32_t> current,
-                                   std::span<const int32_t> slot_to_expert) {
+bool RankLabeller::AreAlike(int rank_a, int rank_b) const {
+  const Topology* topology = shape_.topology;
+  return topology == nullptr || (topology->live_slots(rank_a) == topology->live_slots(rank_b) &&
+                                 topology->speed(rank_a) == topology->speed(rank_b));
+}
+
+void RankLabeller::CollectHolders(const RowInForce& in_force) {
+  const int num_ranks = std::min(shape_.num_ranks, in_force.num_ranks);
   // Slots sorted by expert: count, sum up, fill from the back.
   std::fill(first_holder_.begin(), first_holder_.end(), 0);
-  for (const int32_t expert : current) ++first_holder_[expert];
+  size_t num_held = 0;
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    for (const int32_t expert : in_force.rank(rank)) {
+      if (expert < 0) continue;
+      ++first_holder_[expert];
+      ++num_held;
+    }
+  }
+  holders_.resize(std::max(holders_.size(), num_held));
   for (int expert = 1; expert <= shape_.num_experts; ++expert) {
     first_holder_[expert] += first_holder_[expert - 1];
   }
-  for (int slot = shape_.num_slots() - 1; slot >= 0; --slot) {
-    holders_[--first_holder_[current[slot]]] = slot / shape_.slots_per_rank;
+  for (int rank = num_ranks - 1; rank >= 0; --rank) {
+    for (const int32_t expert : in_force.rank(rank)) {
+      if (expert >= 0) holders_[--first_holder_[expert]] = rank;
+    }
   }
+}
+
+void RankLabeller::CollectOverlaps(std::span<const int32_t> slot_to_expert) {
   overlaps_.clear();
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
     const size_t first = overlaps_.size();
     const std::span<const int32_t> experts =
         slot_to_expert.subspan(rank * shape_.slots_per_rank, shape_.slots_per_rank);
     for (const int32_t expert : experts) {
+      if (expert < 0) continue;
       for (int i = first_holder_[expert]; i < first_holder_[expert + 1]; ++i) {
+        if (!AreAlike(rank, holders_[i])) continue;
         if (shared_[holders_[i]]++ == 0) overlaps_.push_back({0, rank, holders_[i]});
       }
     }
@@ -93,11 +117,14 @@ void RankLabeller::AssignGreedily() {
     old_rank_of_[overlap.new_rank] = overlap.old_rank;
     new_rank_of_[overlap.old_rank] = overlap.new_rank;
   }
-  int free_rank = 0;
-  for (int32_t& old_rank : old_rank_of_) {
-    if (old_rank >= 0) continue;
-    while (new_rank_of_[free_rank] >= 0) ++free_rank;
-    old_rank = free_rank++;
+  int first_free = 0;
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    if (old_rank_of_[rank] >= 0) continue;
+    while (new_rank_of_[first_free] >= 0) ++first_free;
+    int free_rank = first_free;
+    while (new_rank_of_[free_rank] >= 0 || !AreAlike(rank, free_rank)) ++free_rank;
+    old_rank_of_[rank] = free_rank;
+    new_rank_of_[free_rank] = rank;
   }
 }
 
@@ -106,6 +133,11 @@ void RankLabeller::AssignGreedily() {
 // than another. Cost num_ranks^3.
 void RankLabeller::AssignBest() {
   std::fill(gain_.begin(), gain_.end(), 0);
+  for (int rank = 0; shape_.topology != nullptr && rank < shape_.num_ranks; ++rank) {
+    for (int other = 0; other < shape_.num_ranks; ++other) {
+      if (!AreAlike(rank, other)) gain_[rank * shape_.num_ranks + other] = kForbidden;
+    }
+  }
   for (const Overlap& overlap : overlaps_) {
     gain_[overlap.new_rank * shape_.num_ranks + overlap.old_rank] = overlap.size;
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_ledger.h"
 
 namespace steelyard {
 
@@ -19,8 +20,9 @@ class RankLabeller {
  public:
   void Prepare(const LayerShape& shape);
 
-  /// Permutes the ranks of `slot_to_expert` [num_slots] against `current` [num_slots].
-  void Label(std::span<const int32_t> current, std::span<int32_t> slot_to_expert);
+  /// Permutes the ranks of `slot_to_expert` [num_slots] against what is in force. Only ranks of as
+  /// many slots and the same speed are exchanged.
+  void Label(const RowInForce& in_force, std::span<int32_t> slot_to_expert);
 
  private:
   struct Overlap {
@@ -29,14 +31,16 @@ class RankLabeller {
     int32_t old_rank;
   };
 
-  void CollectOverlaps(std::span<const int32_t> current, std::span<const int32_t> slot_to_expert);
+  bool AreAlike(int rank_a, int rank_b) const;
+  void CollectHolders(const RowInForce& in_force);
+  void CollectOverlaps(std::span<const int32_t> slot_to_expert);
   void AssignGreedily();
   void AssignBest();
   int ReachFreeColumn(int row);
 
   LayerShape shape_;
   std::vector<int32_t> first_holder_;  // [num_experts + 1] into holders_
-  std::vector<int32_t> holders_;       // [num_slots] old ranks of each expert
+  std::vector<int32_t> holders_;       // old ranks of each expert
   std::vector<int32_t> shared_;    // [num_ranks] experts that one new rank shares with each old one
   std::vector<Overlap> overlaps_;  // of the pairs that share any
   std::vector<int32_t> old_rank_of_;  // [num_ranks] the result, by new rank

@@ -14,7 +14,7 @@ std::vector<int32_t> Labelled(const LayerShape& shape, const std::vector<int32_t
                               std::vector<int32_t> slots) {
   RankLabeller labeller;
   labeller.Prepare(shape);
-  labeller.Label(current, slots);
+  labeller.Label(RowOf(shape, current), slots);
   return slots;
 }
 

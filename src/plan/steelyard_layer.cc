@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "steelyard/placement/placement.h"
+
 namespace steelyard {
 namespace {
 
@@ -20,111 +22,145 @@ constexpr int kMaxBinwiseSteps = 60;
 
 }  // namespace
 
-void LayerPlanner::Prepare(const LayerShape& shape) {
+void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
+  topology_ = &topology;
   shape_ = shape;
-  state_.Prepare(shape);
-  placer_.Prepare(shape);
-  labeller_.Prepare(shape);
-  binwise_.Prepare(shape);
+  shape_.topology = topology.is_plain() ? nullptr : &topology;
+  state_.Prepare(shape_);
+  fitter_.Prepare(shape_, topology);
+  ledger_.Prepare(shape_, topology);
+  placer_.Prepare(shape_);
+  labeller_.Prepare(shape_);
+  binwise_.Prepare(shape_);
   score_.Reserve(shape.num_experts);
-  path_.Prepare(shape);
+  path_.Prepare(shape_);
+  fitted_.assign(shape.num_slots(), 0);
   slots_.assign(shape.num_slots(), 0);
   best_slots_.assign(shape.num_slots(), 0);
+  in_state_.assign(shape.num_slots(), 0);
+  repaired_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
-  held_by_.assign(shape.num_experts, -1);
 }
 
-LayerDecision LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_to_expert) {
-  std::copy(task.current.begin(), task.current.end(), slot_to_expert.begin());
+Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+  limiting_ = task.limits != nullptr ? &ledger_ : nullptr;
+  state_.Follow(nullptr);
+  state_.LogTo(nullptr);
+  log_.clear();
+  price_ = 0.0;
+  limit_ = BindingLimit::kNone;
+  if (limiting_ != nullptr) ledger_.Begin(*task.limits, task.in_force);
   const bool has_load = state_.SetLoads(task.bins);
-  ReplaceDuplicates(slot_to_expert);
-  const bool repaired =
-      !std::equal(task.current.begin(), task.current.end(), slot_to_expert.begin());
-  const auto kept = [&](LayerVerdict verdict) {
-    return LayerDecision{.verdict = repaired ? LayerVerdict::kChanged : verdict};
-  };
-  if (!has_load) {
-    return kept(LayerVerdict::kKeptByBound);
+  STEELYARD_RETURN_IF_ERROR(
+      fitter_.Fit(state_.expert_loads(), task.in_force, limiting_, task.max_replaced, fitted_));
+  state_.Assign(fitted_);
+  LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
+  if (has_load) {
+    decision = PlanFitted(task, slot_to_expert);
+  } else {
+    WriteSlots(fitter_.reference(), fitter_.kept_duplicates(), slot_to_expert);
   }
-  tau_ = Apportion(state_.expert_loads(), shape_.num_ranks, shape_.num_slots(), copies_, score_);
+  if (task.curve != nullptr) WriteCurve(decision, *task.curve);
+  const bool same =
+      task.in_force.slots_per_rank == shape_.slots_per_rank &&
+      std::equal(task.in_force.slot_to_expert.begin(), task.in_force.slot_to_expert.end(),
+                 slot_to_expert.begin(), slot_to_expert.end());
+  if (!same) decision.verdict = LayerVerdict::kChanged;
+  return decision;
+}
+
+LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+  tau_ = Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots(), copies_,
+                   score_);
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
+  if (shape_.topology != nullptr) {
+    lower_bound_ = LayerState::kMeanLoad *
+                   LowerBound(state_.expert_loads(), *shape_.topology, SplitRule::kEven, score_);
+  }
   const double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
-  state_.Assign(slot_to_expert);
-  const double before = state_.Objective();
-  if (before <= settled_at) {
-    return kept(LayerVerdict::kKeptByBound);
-  }
   // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
-  const double price = LayerState::Whole(
-      LayerState::kMeanLoad * std::min(task.price / shape_.num_slots(), 1.0 * shape_.num_ranks));
-  bool from_scratch = false;
-  // A search may end at the contiguous layout, from which the next plan would start anew: then so
-  // does this one.
-  if (!IsContiguous(slot_to_expert)) {
-    ImproveUntilSettled(price, settled_at);
-    state_.WriteSlots(task.current, slot_to_expert);
-  }
-  if (IsContiguous(slot_to_expert) && state_.Objective() > settled_at) {
-    from_scratch = PlanFromScratch(slot_to_expert);
-    ImproveUntilSettled(price, settled_at);
-    state_.WriteSlots(task.current, slot_to_expert);
-  }
-  if (std::equal(task.current.begin(), task.current.end(), slot_to_expert.begin())) {
-    return {.verdict = LayerVerdict::kKeptByPrice};
-  }
-  return {.verdict = LayerVerdict::kChanged, .from_scratch = from_scratch};
-}
-
-// A second copy on a rank relieves nobody. Its slot goes to the expert with the largest load per
-// copy that the rank lacks.
-void LayerPlanner::ReplaceDuplicates(std::span<int32_t> slot_to_expert) {
-  std::fill(copies_.begin(), copies_.end(), 0);
-  std::fill(held_by_.begin(), held_by_.end(), -1);
-  int duplicates = 0;
-  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
-    const int32_t expert = slot_to_expert[slot];
-    const int rank = slot / shape_.slots_per_rank;
-    if (std::exchange(held_by_[expert], rank) == rank) {
-      ++duplicates;
-    } else {
-      ++copies_[expert];
+  price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(task.price / shape_.num_live_slots(),
+                                                              1.0 * shape_.num_ranks));
+  LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
+  const auto write = [&] {
+    WriteSlots(fitter_.reference(), fitter_.kept_duplicates(), slot_to_expert);
+  };
+  if (state_.Objective() > settled_at) {
+    bool anew = task.from_scratch || IsContiguous(fitted_);
+    if (!anew) {
+      RepairFitted(task, settled_at);
+      decision.limit = limit_;
+      write();
+      // A search may end at the contiguous layout, from which the next plan would start anew: then
+      // so does this one.
+      anew = IsContiguous(slot_to_expert) && state_.Objective() > settled_at;
     }
-  }
-  for (int rank = 0; duplicates > 0 && rank < shape_.num_ranks; ++rank) {
-    const std::span<int32_t> held =
-        slot_to_expert.subspan(rank * shape_.slots_per_rank, shape_.slots_per_rank);
-    for (size_t i = 1; i < held.size(); ++i) {
-      const auto upto = held.begin() + static_cast<ptrdiff_t>(i);
-      if (std::find(held.begin(), upto, held[i]) == upto) continue;
-      held[i] = HeaviestCopyOutside(held);
-      ++copies_[held[i]];
-      --duplicates;
+    if (anew) {
+      decision.from_scratch = PlanFromScratch(task, settled_at);
+      decision.limit = limit_;
     }
+    decision.verdict = decision.limit == BindingLimit::kNone ? LayerVerdict::kKeptByPrice
+                                                             : LayerVerdict::kKeptByLimit;
   }
-}
-
-int32_t LayerPlanner::HeaviestCopyOutside(std::span<const int32_t> held) const {
-  int32_t heaviest = -1;
-  double most = 0.0;
-  for (int32_t expert = 0; expert < shape_.num_experts; ++expert) {
-    const double load = state_.expert_loads()[expert] / copies_[expert];
-    if (heaviest >= 0 && load <= most) continue;
-    if (std::find(held.begin(), held.end(), expert) != held.end()) continue;
-    heaviest = expert;
-    most = load;
-  }
-  return heaviest;
+  write();
+  return decision;
 }
 
 bool LayerPlanner::IsContiguous(std::span<const int32_t> slot_to_expert) const {
+  int place = 0;
   for (int slot = 0; slot < shape_.num_slots(); ++slot) {
-    if (slot_to_expert[slot] != slot % shape_.num_experts) return false;
+    if (shape_.topology != nullptr && !shape_.topology->is_live_slot(slot)) continue;
+    if (slot_to_expert[slot] != place++ % shape_.num_experts) return false;
   }
   return true;
 }
 
-// False, with the state as it was, where that is no better than what is in force.
-bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current) {
+/// Searches from what is in force, within the limits.
+void LayerPlanner::RepairFitted(const LayerTask& task, double settled_at) {
+  if (limiting_ != nullptr) {
+    state_.Follow(limiting_);
+    if (task.curve != nullptr) state_.LogTo(&log_);
+  }
+  ImproveUntilSettled(settled_at);
+  state_.LogTo(nullptr);
+  state_.Follow(nullptr);
+}
+
+// Not priced. True where the plan from nothing is taken.
+bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
+  if (limiting_ == nullptr) {
+    const bool better = PlaceFromScratch(task.in_force);
+    ImproveUntilSettled(settled_at);
+    return better;
+  }
+  // What repair can do serves where a limit forbids the plan from nothing, of the layer or of all.
+  log_.clear();
+  ledger_.Assign(fitted_);
+  state_.Assign(fitted_);
+  RepairFitted(task, settled_at);
+  state_.WriteSlots(fitted_, repaired_);
+  if (fitter_.kept_duplicates().empty()) {
+    state_.Assign(fitted_);
+    if (PlaceFromScratch(task.in_force)) {
+      ImproveUntilSettled(settled_at);
+      state_.WriteSlots(fitted_, slots_);
+      ledger_.Assign(slots_);
+      ledger_.ClearBlocked();
+      if (ledger_.IsWithin()) {
+        limit_ = BindingLimit::kNone;
+        scratch_moves_ = ledger_.moves();
+        return true;
+      }
+      limit_ = ledger_.blocked();
+    }
+  }
+  state_.Assign(repaired_);
+  return false;
+}
+
+// False, with the state as it was but for its base, where that is no better than what is in force.
+bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
+  state_.WriteSlots(fitted_, in_state_);
   const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
   best_objective_ = state_.Objective();
   bool better = TryCounts();
@@ -132,9 +168,9 @@ bool LayerPlanner::PlanFromScratch(std::span<const int32_t> current) {
     better = TryNeighbouringCounts() || better;
   }
   if (better) {
-    labeller_.Label(current, best_slots_);
+    labeller_.Label(in_force, best_slots_);
   }
-  state_.Assign(better ? std::span<const int32_t>(best_slots_) : current);
+  state_.Assign(better ? best_slots_ : in_state_);
   return better;
 }
 
@@ -158,7 +194,7 @@ bool LayerPlanner::TryNeighbouringCounts() {
   for (int from = 0; from < shape_.num_experts; ++from) {
     if (copies_[from] == 1) continue;
     for (int to = 0; to < shape_.num_experts; ++to) {
-      if (to == from || copies_[to] == shape_.num_ranks) continue;
+      if (to == from || copies_[to] == shape_.num_live_ranks()) continue;
       --copies_[from];
       ++copies_[to];
       better = TryCounts() || better;
@@ -172,9 +208,10 @@ bool LayerPlanner::TryNeighbouringCounts() {
 // Each round counts moves from where the last one ended, which can only make a step dearer, so what
 // a round gains it has gained over the placement in force too; the loop ends at a placement from
 // which a round, and so the next plan, changes nothing.
-void LayerPlanner::ImproveUntilSettled(double price, double settled_at) {
+void LayerPlanner::ImproveUntilSettled(double settled_at) {
+  limit_ = BindingLimit::kNone;
   while (state_.Objective() > settled_at) {
-    Search(price, lower_bound_);
+    Search(price_, lower_bound_);
     if (state_.moves() == 0) return;
     state_.SetBase();
   }
@@ -186,9 +223,51 @@ void LayerPlanner::Search(double price, double lower_bound) {
        .lower_bound = lower_bound,
        .heaviest_copy = std::max(kHeavyAgainstBest * tau_, kHeavyOnRank * LayerState::kMeanLoad)},
       state_);
+  limit_ = state_.blocked();
   if (shape_.num_bins > 1) {
     binwise_.Run(price, kMaxBinwiseSteps, state_);
+    if (limit_ == BindingLimit::kNone) limit_ = state_.blocked();
   }
+}
+
+void LayerPlanner::WriteSlots(std::span<const int32_t> reference,
+                              std::span<const KeptDuplicate> duplicates,
+                              std::span<int32_t> slot_to_expert) {
+  state_.WriteSlots(reference, slot_to_expert);
+  if (shape_.topology == nullptr && duplicates.empty()) return;
+  for (int32_t& expert : slot_to_expert) {
+    if (expert == kClosedSlot) expert = kNoExpert;
+  }
+  for (const KeptDuplicate& kept : duplicates) slot_to_expert[kept.slot] = kept.expert;
+}
+
+void LayerPlanner::WriteCurve(const LayerDecision& decision, LayerCurve& curve) {
+  const std::span<const int32_t> reference = fitter_.reference();
+  const std::span<const KeptDuplicate> duplicates = fitter_.kept_duplicates();
+  curve.reference.assign(reference.begin(), reference.end());
+  curve.start = fitted_;
+  curve.kept_duplicates.assign(duplicates.begin(), duplicates.end());
+  curve.steps = log_;
+  curve.price = price_;
+  curve.has_scratch = decision.from_scratch;
+  curve.scratch = {.objective = state_.Objective(), .moves = scratch_moves_};
+  curve.points.clear();
+  ledger_.Assign(fitted_);
+  state_.Assign(fitted_);
+  state_.Follow(&ledger_);
+  curve.points.push_back({.objective = state_.Objective(), .moves = ledger_.moves()});
+  for (const Step& step : log_) {
+    state_.Apply(step);
+    curve.points.push_back({.objective = state_.Objective(), .moves = ledger_.moves()});
+  }
+  state_.Follow(nullptr);
+}
+
+void LayerPlanner::WritePoint(const LayerCurve& curve, size_t point_idx,
+                              std::span<int32_t> slot_to_expert) {
+  state_.Assign(curve.start);
+  for (size_t i = 0; i < point_idx; ++i) state_.Apply(curve.steps[i]);
+  WriteSlots(curve.reference, curve.kept_duplicates, slot_to_expert);
 }
 
 }  // namespace steelyard

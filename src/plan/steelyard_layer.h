@@ -5,6 +5,7 @@
 // nothing allocates.
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -12,8 +13,11 @@
 #include "plan/plan_builder.h"
 #include "plan/score.h"
 #include "plan/steelyard_binwise.h"
+#include "plan/steelyard_budget.h"
+#include "plan/steelyard_fit.h"
 #include "plan/steelyard_label.h"
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_ledger.h"
 #include "plan/steelyard_scratch.h"
 #include "plan/steelyard_search.h"
 #include "steelyard/base/span.h"
@@ -21,46 +25,69 @@
 namespace steelyard {
 
 struct LayerTask {
-  Span2<const double> bins;          // [num_bins, num_experts] tokens times the weight of the bin
-  std::span<const int32_t> current;  // [num_slots] in force; duplicates are allowed
-  double price = 0.0;                // the imbalance that moving every slot must buy
-  double gate = 0.0;                 // within this of the lower bound nothing changes
+  Span2<const double> bins;   // [num_bins, num_experts] tokens times the weight of the bin
+  RowInForce in_force;        // duplicates are allowed
+  bool from_scratch = false;  // what is in force is no plan for these ranks, or none at all
+  double price = 0.0;         // the imbalance that moving every slot must buy
+  double gate = 0.0;          // within this of the lower bound nothing changes
+  const MoveLimits* limits = nullptr;  // null: none
+  int max_replaced = INT_MAX;          // duplicates that may be replaced
+  LayerCurve* curve = nullptr;         // receives what the layer could buy; needs limits
 };
 
 class LayerPlanner {
  public:
-  void Prepare(const LayerShape& shape);
+  /// `topology` is what is planned for, and outlives the planner's use; shape.topology is ignored.
+  void Prepare(const LayerShape& shape, const Topology& topology);
 
-  /// Writes `slot_to_expert` [num_slots], without duplicates, every expert that stays on its rank
-  /// in its slot. What it writes is a fixed point: the same task with that as `current` changes
-  /// nothing. Requires: num_experts <= num_slots, slots_per_rank <= num_experts, at least the
-  /// num_bins of Prepare() rows.
-  LayerDecision Plan(const LayerTask& task, std::span<int32_t> slot_to_expert);
+  /// Writes `slot_to_expert` [num_slots], without duplicates but those that a limit keeps, every
+  /// expert that stays on its rank in its slot. Where no limit binds, what it writes is a fixed
+  /// point: the same task with that in force changes nothing. Fails with kFailedPrecondition where
+  /// a limit leaves an expert or a slot without the other. Requires: num_experts <= live slots,
+  /// slots_per_rank <= num_experts, the num_bins of Prepare() rows.
+  Result<LayerDecision> Plan(const LayerTask& task, std::span<int32_t> slot_to_expert);
+
+  /// Writes the placement at a point of a curve, one that is not from scratch.
+  void WritePoint(const LayerCurve& curve, size_t point_idx, std::span<int32_t> slot_to_expert);
 
  private:
-  void ReplaceDuplicates(std::span<int32_t> slot_to_expert);
-  int32_t HeaviestCopyOutside(std::span<const int32_t> held) const;
+  LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
-  bool PlanFromScratch(std::span<const int32_t> current);
+  bool PlanFromScratch(const LayerTask& task, double settled_at);
+  bool PlaceFromScratch(const RowInForce& in_force);
   bool TryCounts();
   bool TryNeighbouringCounts();
-  void ImproveUntilSettled(double price, double settled_at);
+  void RepairFitted(const LayerTask& task, double settled_at);
+  void ImproveUntilSettled(double settled_at);
   void Search(double price, double lower_bound);
+  void WriteCurve(const LayerDecision& decision, LayerCurve& curve);
+  void WriteSlots(std::span<const int32_t> reference, std::span<const KeptDuplicate> duplicates,
+                  std::span<int32_t> slot_to_expert);
 
   LayerShape shape_;
+  const Topology* topology_ = nullptr;
+  LayerFitter fitter_;
+  MoveLedger ledger_;
   LayerState state_;
   ScratchPlacer placer_;
   RankLabeller labeller_;
   PathSearch path_;
   BinwiseSearch binwise_;
   ScoreWorkspace score_;
-  double tau_ = 0.0;                 // the largest load per copy that the best counts have
-  double lower_bound_ = 0.0;         // of the objective
+  MoveLedger* limiting_ = nullptr;            // the ledger, where there are limits
+  double price_ = 0.0;                        // of a move, in units of load
+  double tau_ = 0.0;                          // the largest load per copy that the best counts have
+  double lower_bound_ = 0.0;                  // of the objective
+  BindingLimit limit_ = BindingLimit::kNone;  // that was in the way when the search ended
+  int scratch_moves_ = 0;
   double best_objective_ = 0.0;      // of the plans from nothing so far, or of what is in force
-  std::vector<int32_t> best_slots_;  // [num_slots] of the best of them
+  std::vector<int32_t> fitted_;      // [num_slots] what is in force, fitted to the slots
+  std::vector<int32_t> best_slots_;  // [num_slots] of the best plan from nothing
+  std::vector<int32_t> in_state_;    // [num_slots] what was held before that
+  std::vector<int32_t> repaired_;    // [num_slots] where repair within limits has led
   std::vector<int32_t> slots_;       // [num_slots]
   std::vector<int32_t> copies_;      // [num_experts] ranks that hold an expert
-  std::vector<int32_t> held_by_;     // [num_experts] last rank seen to hold it
+  std::vector<Step> log_;            // of the search
 };
 
 }  // namespace steelyard

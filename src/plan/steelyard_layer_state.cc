@@ -1,9 +1,11 @@
 #include "plan/steelyard_layer_state.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
+#include "plan/steelyard_ledger.h"
 #include "steelyard/placement/placement.h"
 
 namespace steelyard {
@@ -157,7 +159,32 @@ void LayerState::ComputeCopyLoads(int expert) {
   }
 }
 
+bool LayerState::LedgerAllows(const Step& step) const {
+  const std::array<steelyard::Exchange, 2> exchanges = {
+      {{.rank = step.rank_a, .out = step.expert_a, .in = step.expert_b},
+       {.rank = step.rank_b, .out = step.given_by_b(), .in = step.expert_a}}};
+  return ledger_->Allows({exchanges.data(), step.is_replacement() ? size_t{1} : size_t{2}});
+}
+
+BindingLimit LayerState::blocked() const {
+  return ledger_ == nullptr ? BindingLimit::kNone : ledger_->blocked();
+}
+
+void LayerState::ClearBlocked() {
+  if (ledger_ != nullptr) ledger_->ClearBlocked();
+}
+
 void LayerState::Apply(const Step& step) {
+  if (log_ != nullptr) log_->push_back(step);
+  Take(step);
+}
+
+void LayerState::Undo(const Step& step) {
+  if (log_ != nullptr) log_->pop_back();
+  Take(step.Inverse());
+}
+
+void LayerState::Take(const Step& step) {
   Exchange(step.rank_a, step.expert_a, step.expert_b);
   if (step.is_replacement()) {
     SetCopies(step.expert_a, copies_[step.expert_a] - 1);
@@ -174,6 +201,7 @@ void LayerState::Apply(const Step& step) {
 void LayerState::Exchange(int rank, int out_expert, int in_expert) {
   FlipHolder(rank, out_expert);
   FlipHolder(rank, in_expert);
+  if (ledger_ != nullptr) ledger_->Note({.rank = rank, .out = out_expert, .in = in_expert});
   const int moves = MovesOf(rank, out_expert, in_expert);
   moves_ += moves;
   rank_moves_[rank] += moves;

@@ -16,6 +16,7 @@
 
 #include "steelyard/base/span.h"
 #include "steelyard/placement/topology.h"
+#include "steelyard/plan/policy.h"
 
 namespace steelyard {
 
@@ -69,6 +70,8 @@ struct Step {
   Step Inverse() const;
 };
 
+class MoveLedger;
+
 class LayerState {
  public:
   /// The load of a mean rank, summed over the bins of a layer: the unit of every load here. A rank
@@ -90,8 +93,20 @@ class LayerState {
   /// Counts moves from what is held now.
   void SetBase();
 
+  /// Lets a ledger follow what is held, and limit it; null: none. It holds what the state does.
+  void Follow(MoveLedger* ledger) { ledger_ = ledger; }
+  /// Logs every step until it is undone; null: no longer.
+  void LogTo(std::vector<Step>* log) { log_ = log; }
+
+  /// Whether limits allow the step.
+  bool Allows(const Step& step) const { return ledger_ == nullptr || LedgerAllows(step); }
+  /// The limit that has been in the way since this was cleared.
+  BindingLimit blocked() const;
+  void ClearBlocked();
+
   void Apply(const Step& step);
-  void Undo(const Step& step) { Apply(step.Inverse()); }
+  /// Takes the last step back.
+  void Undo(const Step& step);
 
   /// Load of an expert over all bins, and of one of its copies now, with one copy more and with one
   /// less.
@@ -211,6 +226,8 @@ class LayerState {
                                                                                << (rank & 63);
   }
 
+  bool LedgerAllows(const Step& step) const;
+  void Take(const Step& step);
   void AssignRank(int rank, std::span<const int32_t> slots);
   void ComputeCopyLoads(int expert);
   void SetCopies(int expert, int copies);
@@ -219,6 +236,8 @@ class LayerState {
   void SetHeld(int rank, int old_expert, HeldExpert entry);
 
   LayerShape shape_;
+  MoveLedger* ledger_ = nullptr;
+  std::vector<Step>* log_ = nullptr;
   int words_per_expert_ = 1;
   int num_ranks_ = 0;
   int moves_ = 0;

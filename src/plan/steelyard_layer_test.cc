@@ -15,15 +15,18 @@ struct Outcome {
 
 Outcome PlanLayer(const LayerShape& shape, const std::vector<double>& bins,
                   const std::vector<int32_t>& current, double price = 0.3, double gate = 0.005) {
+  const Topology topology = Topology::Create(shape.num_ranks, shape.slots_per_rank).value();
   LayerPlanner planner;
-  planner.Prepare(shape);
+  planner.Prepare(shape, topology);
   Outcome outcome = {.decision = {}, .slots = std::vector<int32_t>(shape.num_slots(), -1)};
-  outcome.decision = planner.Plan({.bins = {bins.data(), static_cast<size_t>(shape.num_bins),
-                                            static_cast<size_t>(shape.num_experts)},
-                                   .current = current,
-                                   .price = price,
-                                   .gate = gate},
-                                  outcome.slots);
+  outcome.decision = planner
+                         .Plan({.bins = {bins.data(), static_cast<size_t>(shape.num_bins),
+                                         static_cast<size_t>(shape.num_experts)},
+                                .in_force = RowOf(shape, current),
+                                .price = price,
+                                .gate = gate},
+                               outcome.slots)
+                         .value();
   return outcome;
 }
 

@@ -3,44 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 #include <utility>
 
+#include "load/forecast.h"
 #include "plan/plan_builder.h"
+#include "plan/predictor_choice.h"
+#include "plan/steelyard_budget.h"
 #include "plan/steelyard_layer.h"
 
 namespace steelyard {
 namespace {
-
-// Bins older than these are summed into the oldest: at the default recency they weigh a twentieth
-// of the whole.
-constexpr int kMaxBins = 8;
-
-int NumBins(const LoadShape& window_shape, int num_windows) {
-  return static_cast<int>(
-      std::min<int64_t>(kMaxBins, int64_t{window_shape.num_bins} * num_windows));
-}
-
-/// The loads of one layer over the history, newest bin last: each bin times its weight, phases
-/// summed.
-void ReadWeightedBins(std::span<const LoadWindow> history, int layer_idx, double recency,
-                      Span2<double> bins) {
-  std::fill(bins.flat().begin(), bins.flat().end(), 0.0);
-  double weight = 1.0;
-  size_t row = bins.num_rows();
-  for (auto window = history.rbegin(); window != history.rend(); ++window) {
-    for (int bin_idx = window->shape().num_bins - 1; bin_idx >= 0; --bin_idx) {
-      if (row > 0) --row;
-      const std::span<double> sum = bins.row(row);
-      for (int phase = 0; phase < window->shape().num_phases; ++phase) {
-        const std::span<const double> loads = window->experts(bin_idx, phase, layer_idx);
-        for (size_t e = 0; e < sum.size(); ++e) {
-          sum[e] += weight * loads[e];
-        }
-      }
-      weight *= recency;
-    }
-  }
-}
 
 class SteelyardPolicy : public Policy {
  public:
@@ -48,7 +21,48 @@ class SteelyardPolicy : public Policy {
 
   Status Prepare(const Placement& current, const LoadShape& window_shape, int num_windows,
                  int num_workers) override {
-    const Topology& topology = current.topology();
+    return PrepareFor(current.topology(), current, window_shape, num_windows, num_workers);
+  }
+
+  Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
+                        const PlanContext& context) override {
+    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    const Placement& current = *input.current;
+    STEELYARD_RETURN_IF_ERROR(PrepareFor(input.topology(), current, input.history.back().shape(),
+                                         static_cast<int>(input.history.size()),
+                                         context.executor->num_workers()));
+    bins_ = screen_.Screen(input.history);
+    choice_.Begin(input, state);
+    STEELYARD_RETURN_IF_ERROR(JudgeEarlierPlans(input, context));
+    const size_t num_slots = topology_.num_slots();
+    std::vector<int32_t> slot_to_expert(current.num_layers() * num_slots);
+    STEELYARD_RETURN_IF_ERROR(PlanLayers(input, context, slot_to_expert));
+    if (HasBudget(input.options.limits)) {
+      STEELYARD_RETURN_IF_ERROR(KeepWithinBudget(input, context, slot_to_expert));
+    }
+    const bool may_keep_duplicates = input.options.limits.any() && current.CountDuplicates() > 0;
+    STEELYARD_ASSIGN_OR_RETURN(
+        Placement placement,
+        Placement::Create(topology_, current.num_experts(), std::move(slot_to_expert),
+                          may_keep_duplicates ? DuplicateRule::kAllow : DuplicateRule::kRefuse));
+    PolicyState next = choice_.Remember(current);
+    STEELYARD_ASSIGN_OR_RETURN(
+        Plan plan, builder_.Build(input, std::move(placement), decisions_, next, context));
+    state = std::move(next);
+    return plan;
+  }
+
+ private:
+  struct Worker {
+    Forecaster forecaster;
+    LayerPlanner planner;
+    int num_rows = 0;  // of a forecast that the planner is prepared for
+    ScoreWorkspace score;
+    std::vector<double> bins;  // [num_bins of a window, num_experts]
+  };
+
+  Status PrepareFor(const Topology& topology, const Placement& current,
+                    const LoadShape& window_shape, int num_windows, int num_workers) {
     if (topology.slots_per_rank() > current.num_experts()) {
       return InvalidArgument(fmt::format("{} slots on a rank are more than {} experts",
                                          topology.slots_per_rank(), current.num_experts()));
@@ -56,56 +70,168 @@ class SteelyardPolicy : public Policy {
     const LayerShape shape = {.num_experts = current.num_experts(),
                               .num_ranks = topology.num_ranks(),
                               .slots_per_rank = topology.slots_per_rank(),
-                              .num_bins = NumBins(window_shape, num_windows)};
-    if (!(shape == shape_) || static_cast<int>(workers_.size()) < num_workers) {
+                              .num_bins = Forecaster::MaxRows(window_shape, num_windows)};
+    if (!(shape == shape_) || !(topology == topology_) ||
+        static_cast<int>(workers_.size()) < num_workers) {
       shape_ = shape;
+      topology_ = topology;
       workers_.resize(std::max<size_t>(workers_.size(), num_workers));
       for (Worker& worker : workers_) {
-        worker.planner.Prepare(shape);
-        worker.bins.assign(static_cast<size_t>(shape.num_bins) * shape.num_experts, 0.0);
+        worker.planner.Prepare(shape, topology_);
+        worker.num_rows = shape.num_bins;
       }
     }
+    for (Worker& worker : workers_) {
+      worker.forecaster.Prepare(window_shape, num_windows);
+      worker.score.Reserve(current.num_experts());
+      worker.bins.resize(static_cast<size_t>(window_shape.num_bins) * current.num_experts());
+    }
+    screen_.Prepare(window_shape.num_bins, num_windows);
+    choice_.Prepare(current.num_layers());
     decisions_.assign(current.num_layers(), {});
+    statuses_.assign(current.num_layers(), Status::Ok());
+    max_replaced_.assign(current.num_layers(), INT_MAX);
     builder_.Prepare(current, window_shape, num_workers);
     return Status::Ok();
   }
 
-  Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
-                        const PlanContext& context) override {
-    STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
-    const Placement& current = *input.current;
-    STEELYARD_RETURN_IF_ERROR(Prepare(current, input.history.back().shape(),
-                                      static_cast<int>(input.history.size()),
-                                      context.executor->num_workers()));
-    std::vector<int32_t> slot_to_expert(current.slot_to_expert().size());
-    context.executor->Run(current.num_layers(), [&](int layer_idx, int worker_idx) {
+  /// All layers, each by itself; those of a limit on the whole plan with what each could buy.
+  Status PlanLayers(const PlanInput& input, const PlanContext& context,
+                    std::span<int32_t> slot_to_expert) {
+    const size_t num_slots = topology_.num_slots();
+    const int num_layers = input.current->num_layers();
+    if (HasBudget(input.options.limits)) curves_.resize(num_layers);
+    context.executor->Run(num_layers, [&](int layer_idx, int worker_idx) {
       if (!CheckNotCancelled(context).ok()) return;
-      Worker& worker = workers_[worker_idx];
-      const Span2<double> bins(worker.bins, shape_.num_bins, shape_.num_experts);
-      ReadWeightedBins(input.history, layer_idx, input.options.recency, bins);
-      const size_t num_slots = current.num_slots();
-      decisions_[layer_idx] = worker.planner.Plan(
-          {.bins = bins,
-           .current = current.slot_to_expert(layer_idx),
-           .price = input.options.price,
-           .gate = input.options.gate},
-          std::span<int32_t>(slot_to_expert).subspan(layer_idx * num_slots, num_slots));
+      statuses_[layer_idx] = PlanLayer(input, layer_idx, workers_[worker_idx],
+                                       slot_to_expert.subspan(layer_idx * num_slots, num_slots));
     });
     STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
-    STEELYARD_ASSIGN_OR_RETURN(
-        Placement placement, Placement::Create(current.topology(), current.num_experts(),
-                                               std::move(slot_to_expert), DuplicateRule::kRefuse));
-    return builder_.Build(input, std::move(placement), decisions_, state, context);
+    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+      STEELYARD_RETURN_IF_ERROR(
+          statuses_[layer_idx].WithContext(fmt::format("layer {}", layer_idx)));
+    }
+    return Status::Ok();
   }
 
- private:
-  struct Worker {
-    LayerPlanner planner;
-    std::vector<double> bins;  // [num_bins, num_experts]
-  };
+  static bool HasBudget(const MoveLimits& limits) {
+    return limits.moves != MoveLimits::kNone || limits.bytes != MoveLimits::kNone;
+  }
+
+  Status KeepWithinBudget(const PlanInput& input, const PlanContext& context,
+                          std::span<int32_t> slot_to_expert) {
+    const MoveBudget budget = MoveBudget::Of(input.options);
+    STEELYARD_ASSIGN_OR_RETURN(
+        const bool fewer_replaced,
+        LimitReplacedDuplicates(*input.current, budget, curves_, max_replaced_));
+    if (fewer_replaced) {
+      STEELYARD_RETURN_IF_ERROR(PlanLayers(input, context, slot_to_expert));
+    }
+    if (MovesOfAll(curves_) <= budget.moves) return Status::Ok();
+    const std::vector<size_t> chosen = ChooseWithin(budget.moves, curves_);
+    const size_t num_slots = topology_.num_slots();
+    context.executor->Run(input.current->num_layers(), [&](int layer_idx, int worker_idx) {
+      const LayerCurve& curve = curves_[layer_idx];
+      if (chosen[layer_idx] + 1 == curve.num_points()) return;
+      const std::span<int32_t> slots = slot_to_expert.subspan(layer_idx * num_slots, num_slots);
+      workers_[worker_idx].planner.WritePoint(curve, chosen[layer_idx], slots);
+      const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
+      LayerDecision& decision = decisions_[layer_idx];
+      decision.limit = budget.limit;
+      decision.from_scratch = false;
+      decision.verdict = std::equal(slots.begin(), slots.end(), current.begin(), current.end())
+                             ? LayerVerdict::kKeptByLimit
+                             : LayerVerdict::kChanged;
+    });
+    return Status::Ok();
+  }
+
+  Status JudgeEarlierPlans(const PlanInput& input, const PlanContext& context) {
+    if (!choice_.remembers()) {
+      return Status::Ok();
+    }
+    const LoadWindow& ended = input.history.back();
+    context.executor->Run(ended.shape().num_layers, [&](int layer_idx, int worker_idx) {
+      if (!CheckNotCancelled(context).ok()) return;
+      Worker& worker = workers_[worker_idx];
+      const Span2<double> bins(worker.bins, ended.shape().num_bins, ended.shape().num_experts);
+      ReadLayerBins(ended, layer_idx, bins);
+      choice_.Judge(layer_idx, bins, input.topology(), worker.score);
+    });
+    STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
+    choice_.FinishJudging();
+    return Status::Ok();
+  }
+
+  // Where plans are kept, on every candidate's forecast; else on the best one's alone.
+  Status PlanLayer(const PlanInput& input, int layer_idx, Worker& worker,
+                   std::span<int32_t> slot_to_expert) {
+    worker.forecaster.Read(input.history, bins_, layer_idx);
+    const int best = choice_.best(layer_idx);
+    const int num_candidates =
+        choice_.keeps_plans() ? static_cast<int>(choice_.candidates().size()) : 1;
+    for (int k = 0; k < num_candidates; ++k) {
+      if (k == best) continue;
+      STEELYARD_RETURN_IF_ERROR(
+          PlanOn(input, layer_idx, k, worker, choice_.plan(layer_idx, k)).status());
+    }
+    STEELYARD_ASSIGN_OR_RETURN(decisions_[layer_idx],
+                               PlanOn(input, layer_idx, best, worker, slot_to_expert));
+    if (choice_.keeps_plans()) {
+      std::copy(slot_to_expert.begin(), slot_to_expert.end(),
+                choice_.plan(layer_idx, best).begin());
+    }
+    return Status::Ok();
+  }
+
+  Result<LayerDecision> PlanOn(const PlanInput& input, int layer_idx, int candidate_idx,
+                               Worker& worker, std::span<int32_t> slot_to_expert) {
+    const PlanOptions& options = input.options;
+    const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
+    const Topology& current_topology = input.current->topology();
+    const bool is_best = candidate_idx == choice_.best(layer_idx);
+    const Predictor predictor = choice_.candidates()[candidate_idx];
+    const Span2<const double> rows = worker.forecaster.Forecast(predictor, options.recency);
+    // Prepared for the most rows before: for fewer nothing allocates.
+    if (static_cast<int>(rows.num_rows()) != worker.num_rows) {
+      worker.num_rows = static_cast<int>(rows.num_rows());
+      LayerShape shape = shape_;
+      shape.num_bins = worker.num_rows;
+      worker.planner.Prepare(shape, topology_);
+    }
+    const bool other_ranks = !(topology_ == current_topology);
+    const LayerTask task = {
+        .bins = rows,
+        .in_force = {.slot_to_expert = current,
+                     .num_ranks = current_topology.num_ranks(),
+                     .slots_per_rank = current_topology.slots_per_rank()},
+        .from_scratch = other_ranks && (topology_.num_ranks() != current_topology.num_ranks() ||
+                                        input.current->IsContiguous(layer_idx)),
+        .price = options.price * choice_.price_factor(),
+        .gate = options.gate,
+        .limits = options.limits.any() ? &options.limits : nullptr,
+        .max_replaced = max_replaced_[layer_idx],
+        .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
+    STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
+    decision.predictor = predictor;
+    if (is_best && choice_.keeps_plans()) {
+      const auto imbalance = [&](std::span<const int32_t> slots) {
+        return Imbalance(rows, slots, {}, input.topology(), {}, worker.score);
+      };
+      choice_.Use(layer_idx, candidate_idx, imbalance(current) - imbalance(slot_to_expert));
+    }
+    return decision;
+  }
 
   LayerShape shape_;
+  Topology topology_;  // planned for
   std::vector<Worker> workers_;
+  std::vector<Status> statuses_;    // [num_layers]
+  std::vector<int> max_replaced_;   // [num_layers] duplicates
+  std::vector<LayerCurve> curves_;  // [num_layers] where the plan has a limit
+  BinScreen screen_;
+  std::span<const BinRef> bins_;  // of the history, to plan on
+  PredictorChoice choice_;
   std::vector<LayerDecision> decisions_;  // [num_layers]
   PlanBuilder builder_;
 };

@@ -36,9 +36,10 @@ Step FindRepair(const LayerState& state, double heaviest_copy) {
       const double own = (state.rank_load(rank) - b.load + more) * state.slowness(rank);
       if (best.is_some() && own >= coolest) continue;
       const double hottest = std::max(own, state.HottestHolderWithout(b.expert, rank, rank));
-      if (best.is_some() && hottest >= coolest) continue;
+      const Step step = {.rank_a = rank, .expert_a = b.expert, .rank_b = -1, .expert_b = heavy};
+      if ((best.is_some() && hottest >= coolest) || !state.Allows(step)) continue;
       coolest = hottest;
-      best = {.rank_a = rank, .expert_a = b.expert, .rank_b = -1, .expert_b = heavy};
+      best = step;
     }
   }
   return best;

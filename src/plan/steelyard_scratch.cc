@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "steelyard/base/check.h"
+#include "steelyard/placement/placement.h"
 
 namespace steelyard {
 
@@ -34,9 +35,18 @@ void ScratchPlacer::Place(std::span<const double> expert_loads, std::span<const 
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
     open_.push_back({0.0, rank});  // in order, so already a heap
   }
-  for (const int32_t expert : by_load_) {
-    DealOut(expert);
+  has_holes_ = false;
+  for (int slot = 0; shape_.topology != nullptr && slot < shape_.num_slots(); ++slot) {
+    slots_[slot] = shape_.topology->is_live_slot(slot) ? kNoExpert : kClosedSlot;
   }
+  for (const int32_t expert : by_load_) {
+    if (shape_.topology == nullptr) {
+      DealOut(expert);
+    } else {
+      DealOutBySpeed(expert);
+    }
+  }
+  if (has_holes_) FillHoles();
 }
 
 void ScratchPlacer::DealOut(int expert) {
@@ -52,7 +62,7 @@ void ScratchPlacer::DealOut(int expert) {
     open_.pop_back();
   }
   for (const OpenRank& taken : taken_) {
-    if (used_[taken.rank] < shape_.slots_per_rank) {
+    if (HasRoom(taken.rank)) {
       open_.push_back({rank_load_[taken.rank], taken.rank});
       std::push_heap(open_.begin(), open_.end(), hotter);
     }
@@ -64,9 +74,39 @@ void ScratchPlacer::DealOut(int expert) {
   // Exchanges changed loads and rooms anywhere.
   open_.clear();
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-    if (used_[rank] < shape_.slots_per_rank) open_.push_back({rank_load_[rank], rank});
+    if (HasRoom(rank)) open_.push_back({rank_load_[rank], rank});
   }
   std::make_heap(open_.begin(), open_.end(), hotter);
+}
+
+void ScratchPlacer::DealOutBySpeed(int expert) {
+  const double load = copy_load_[expert];
+  for (int left = copies_[expert]; left > 0; --left) {
+    int coolest = -1;
+    double least = 0.0;
+    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+      if (!HasRoom(rank) || Holds(rank, expert)) continue;
+      const double time = (rank_load_[rank] + load) / shape_.topology->speed(rank);
+      if (coolest >= 0 && time >= least) continue;
+      coolest = rank;
+      least = time;
+    }
+    if (coolest >= 0) {
+      Put(coolest, expert);
+    } else if (!PlaceByExchange(expert)) {
+      has_holes_ = true;
+    }
+  }
+}
+
+void ScratchPlacer::FillHoles() {
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    while (HasRoom(rank)) {
+      const auto lacking = std::find_if(by_load_.begin(), by_load_.end(),
+                                        [&](int32_t expert) { return !Holds(rank, expert); });
+      Put(rank, *lacking);
+    }
+  }
 }
 
 void ScratchPlacer::Put(int rank, int expert) {
@@ -81,16 +121,15 @@ bool ScratchPlacer::Holds(int rank, int expert) const {
 
 // Every rank with room holds `expert` already. One of them takes an expert that it lacks from a
 // full rank, which takes the copy.
-void ScratchPlacer::PlaceByExchange(int expert) {
+bool ScratchPlacer::PlaceByExchange(int expert) {
   double least = -1.0;
   int best_slot = -1;
   int best_rank = -1;
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-    if (used_[rank] == shape_.slots_per_rank) continue;
+    if (!HasRoom(rank)) continue;
     for (int slot = 0; slot < shape_.num_slots(); ++slot) {
       const int donor = slot / shape_.slots_per_rank;
-      if (used_[donor] < shape_.slots_per_rank || Holds(donor, expert) ||
-          Holds(rank, slots_[slot])) {
+      if (slots_[slot] < 0 || HasRoom(donor) || Holds(donor, expert) || Holds(rank, slots_[slot])) {
         continue;
       }
       const double given = copy_load_[slots_[slot]];
@@ -103,14 +142,18 @@ void ScratchPlacer::PlaceByExchange(int expert) {
       }
     }
   }
-  // A full rank that lacks the expert exists, since there are at most num_ranks copies, and by
-  // count it holds something that the rank with room lacks.
-  STEELYARD_CHECK(best_slot >= 0);
+  // A full rank that lacks the expert exists, since there is at most one copy a rank, and where all
+  // have as many slots it holds by count something that the rank with room lacks.
+  if (best_slot < 0) {
+    STEELYARD_CHECK(shape_.topology != nullptr);
+    return false;
+  }
   const int donor = best_slot / shape_.slots_per_rank;
   const int32_t given = slots_[best_slot];
   Put(best_rank, given);
   slots_[best_slot] = expert;
   rank_load_[donor] += copy_load_[expert] - copy_load_[given];
+  return true;
 }
 
 }  // namespace steelyard

@@ -23,6 +23,7 @@ void PathSearch::Run(const SearchOptions& options, LayerState& state) {
   size_t best_length = 0;
   bool repairing = true;
   while (path_.size() < max_steps_) {
+    state.ClearBlocked();
     // Neither this point nor any that takes more moves can be the best.
     if (options.lower_bound + options.price * state.moves() >= best_score) break;
     Step step;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_ledger.h"
 
 namespace steelyard {
 
@@ -22,6 +23,12 @@ inline std::vector<double> LogNormalLoads(std::mt19937_64& random, size_t count,
   std::vector<double> loads(count);
   for (double& load : loads) load = 1000.0 * std::exp(sigma * normal(random));
   return loads;
+}
+
+inline RowInForce RowOf(const LayerShape& shape, const std::vector<int32_t>& slots) {
+  return {.slot_to_expert = slots,
+          .num_ranks = shape.num_ranks,
+          .slots_per_rank = shape.slots_per_rank};
 }
 
 /// Slot p holds expert p mod num_experts.
