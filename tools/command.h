@@ -41,6 +41,7 @@ void AddJsonOption(CLI::App* command, bool* json);
 bool HasCommand(const CLI::App& app, const std::string& name);
 
 void AddRunCommand(CLI::App& app);
+void AddRecordCommand(CLI::App& app);
 void AddPlanCommand(CLI::App& app);
 void AddReplayCommand(CLI::App& app);
 void AddInspectCommand(CLI::App& app);

@@ -42,6 +42,7 @@ int Run(int argc, char** argv) {
   app.config_formatter(steelyard::MakeConfigReader(app));
   app.allow_config_extras(CLI::config_extras_mode::error);
   steelyard::AddRunCommand(app);
+  steelyard::AddRecordCommand(app);
   steelyard::AddPlanCommand(app);
   steelyard::AddReplayCommand(app);
   steelyard::AddInspectCommand(app);

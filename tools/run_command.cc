@@ -1,4 +1,6 @@
 // steelyard run: serves requests through a model on several ranks; answers as JSONL, and a summary.
+#include "run_command.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
@@ -6,8 +8,6 @@
 #include <memory>
 
 #include "base/file.h"
-#include "command.h"
-#include "engine/serve/serve.h"
 #include "interrupt.h"
 #include "observe/progress.h"
 #include "observe/run_summary.h"
@@ -21,68 +21,6 @@ namespace {
 // Memory grows with both: a rank is a thread with buffers for what every other one may send it.
 constexpr int kMostRanksOfOneProcess = 64;
 constexpr int kMostBatchTokens = 1 << 14;
-
-struct RunCommand {
-  std::string model;
-  std::string requests;
-  std::string balance = "async";
-  std::string placement;
-  std::string record;
-  std::string compute = "bf16";
-  std::string transport = "inproc";
-  std::string out;
-  std::string logits_dir;
-  std::string save_placement;
-  int window = BalancerOptions().window_steps;
-  int bins_per_window = BalancerOptions().bins_per_window;
-  int max_batch_tokens = ServeOptions().max_batch_tokens;
-  bool json = false;
-  TopologyOptions topology;
-  PolicyOptions policy;
-
-  Status Run() const;
-  Status CheckOptions() const;
-  Status CheckOutputs() const;
-  Result<ServeOptions> MakeOptions(const ModelFiles& files) const;
-  Result<Placement> FirstPlacement(const ModelFiles& files) const;
-};
-
-Status RunCommand::CheckOptions() const {
-  STEELYARD_RETURN_IF_ERROR(policy.Check());
-  if (policy.plan.split == SplitRule::kWeighted) {
-    return Unimplemented("--split weighted is not supported yet: replicas share tokens evenly");
-  }
-  if (transport != "inproc") {
-    return Unimplemented(
-        fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));
-  }
-  if (!record.empty() && !record.ends_with(".npy")) {
-    return Unimplemented(fmt::format("--record {}: only .npy is supported yet", record));
-  }
-  if (!placement.empty() && balance == "off") {
-    throw UsageError{
-        "--placement goes with --balance static, sync or async; off serves the contiguous "
-        "placement"};
-  }
-  return Status::Ok();
-}
-
-// Finds out before the work, not after it, that an output cannot be written.
-Status RunCommand::CheckOutputs() const {
-  const std::map<std::string, std::string> outputs = {
-      {"--out", out}, {"--record", record}, {"--save-placement", save_placement}};
-  for (const auto& [option, path] : outputs) {
-    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    if (!path.empty() && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
-      return NotFound(fmt::format("{} {}: {} is not a folder", option, path, folder.string()));
-    }
-    if (!path.empty() && std::filesystem::is_directory(path, error)) {
-      return InvalidArgument(fmt::format("{} {}: is a folder", option, path));
-    }
-  }
-  return Status::Ok();
-}
 
 Status CheckPlain(const Placement& placement, const std::string& path) {
   const Topology& ranks = placement.topology();
@@ -106,6 +44,75 @@ Status CheckEven(const Placement& placement, const std::string& path) {
               "{}: shares[{}][{}]: uneven shares are not supported yet", path, layer, slot));
         }
       }
+    }
+  }
+  return Status::Ok();
+}
+
+Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_standard_output) {
+  std::string lines;
+  for (const RequestResult& result : report.results) {
+    lines += ResultLine(result);
+  }
+  if (!path.empty()) {
+    return WriteFileAtomically(path, lines);
+  }
+  if (to_standard_output) {
+    fmt::print("{}", lines);
+  }
+  return Status::Ok();
+}
+
+Status WriteLogits(const std::string& folder,
+                   const std::map<std::string, std::vector<float>>& logits) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return NotFound(fmt::format("--logits-dir {}: {}", folder, error.message()));
+  }
+  for (const auto& [id, values] : logits) {
+    const size_t shape[] = {values.size()};
+    STEELYARD_RETURN_IF_ERROR(WriteNpyFile(std::filesystem::path(folder) / (id + ".npy"), shape,
+                                           std::span<const float>(values)));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status RunCommand::CheckOptions() const {
+  STEELYARD_RETURN_IF_ERROR(policy.Check());
+  if (policy.plan.split == SplitRule::kWeighted) {
+    return Unimplemented("--split weighted is not supported yet: replicas share tokens evenly");
+  }
+  if (transport != "inproc") {
+    return Unimplemented(
+        fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));
+  }
+  if (!record.empty() && !HasTraceExtension(record)) {
+    return InvalidArgument(
+        fmt::format("{} {}: traces end in .h5, .npy or .npz", record_option, record));
+  }
+  if (!placement.empty() && balance == "off") {
+    throw UsageError{
+        "--placement goes with --balance static, sync or async; off serves the contiguous "
+        "placement"};
+  }
+  return Status::Ok();
+}
+
+// Finds out before the work, not after it, that an output cannot be written.
+Status RunCommand::CheckOutputs() const {
+  const std::pair<const char*, const std::string&> outputs[] = {
+      {"--out", out}, {record_option.c_str(), record}, {"--save-placement", save_placement}};
+  for (const auto& [option, path] : outputs) {
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    if (!path.empty() && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
+      return NotFound(fmt::format("{} {}: {} is not a folder", option, path, folder.string()));
+    }
+    if (!path.empty() && std::filesystem::is_directory(path, error)) {
+      return InvalidArgument(fmt::format("{} {}: is a folder", option, path));
     }
   }
   return Status::Ok();
@@ -164,52 +171,22 @@ Result<ServeOptions> RunCommand::MakeOptions(const ModelFiles& files) const {
   return options;
 }
 
-Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_standard_output) {
-  std::string lines;
-  for (const RequestResult& result : report.results) {
-    lines += ResultLine(result);
-  }
-  if (!path.empty()) {
-    return WriteFileAtomically(path, lines);
-  }
-  if (to_standard_output) {
-    fmt::print("{}", lines);
-  }
-  return Status::Ok();
-}
-
-Status WriteLogits(const std::string& folder,
-                   const std::map<std::string, std::vector<float>>& logits) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    return NotFound(fmt::format("--logits-dir {}: {}", folder, error.message()));
-  }
-  for (const auto& [id, values] : logits) {
-    const size_t shape[] = {values.size()};
-    STEELYARD_RETURN_IF_ERROR(WriteNpyFile(std::filesystem::path(folder) / (id + ".npy"), shape,
-                                           std::span<const float>(values)));
-  }
-  return Status::Ok();
-}
-
-// Sums a window's phases and appends its bins.
-Status AppendBins(const LoadWindow& window, LoadTraceWriter& trace) {
-  const LoadShape& shape = window.shape();
-  std::vector<double> counts(size_t{1} * shape.num_layers * shape.num_experts);
-  for (int bin = 0; bin < shape.num_bins; ++bin) {
-    std::fill(counts.begin(), counts.end(), 0.0);
-    for (int phase = 0; phase < shape.num_phases; ++phase) {
-      for (int layer = 0; layer < shape.num_layers; ++layer) {
-        const std::span<const double> experts = window.experts(bin, phase, layer);
-        for (int expert = 0; expert < shape.num_experts; ++expert) {
-          counts[size_t{1} * layer * shape.num_experts + expert] += experts[expert];
-        }
-      }
-    }
-    STEELYARD_RETURN_IF_ERROR(trace.AppendBin(counts));
-  }
-  return Status::Ok();
+// Begins before the run does, so that a file that cannot be written is found out then.
+Result<std::unique_ptr<TraceRecorder>> RunCommand::StartRecorder(
+    const ModelFiles& files, const ServeOptions& options) const {
+  LoadShape shape;
+  shape.num_phases = kNumPhases;
+  shape.num_layers = files.num_moe_layers();
+  shape.num_experts = static_cast<int>(files.config.num_experts);
+  TraceOrigin origin;
+  origin.phase_names = {std::string(PhaseName(Phase::kPrefill)),
+                        std::string(PhaseName(Phase::kDecode))};
+  origin.model = model;
+  origin.num_ranks = options.num_ranks;
+  origin.slots_per_rank = options.slots_per_rank;
+  origin.num_nodes = std::max(1, topology.nodes);
+  origin.top_k = static_cast<int>(files.config.num_experts_per_tok);
+  return TraceRecorder::Start(record, shape, origin);
 }
 
 Status RunCommand::Run() const {
@@ -232,29 +209,25 @@ Status RunCommand::Run() const {
       return Status::Ok();
     };
   }
-  LoadTraceWriter trace(files.num_moe_layers(), files.config.num_experts);
-  Status recorded;
+  std::unique_ptr<TraceRecorder> recorder;
   if (!record.empty()) {
+    STEELYARD_ASSIGN_OR_RETURN(recorder, StartRecorder(files, options));
     options.on_loads = [&](const LoadWindow& loads) {
-      if (recorded.ok()) {
-        recorded = AppendBins(loads, trace);
-      }
+      recorder->Add(loads, static_cast<uint64_t>(window / bins_per_window));
     };
   }
 
   STEELYARD_ASSIGN_OR_RETURN(ServeReport report, Serve(files, work, options));
-  STEELYARD_RETURN_IF_ERROR(recorded);
+  // What went wrong with the trace did not stop the run; it is told when all else is put away.
+  const Status recorded = recorder != nullptr ? recorder->Finish() : Status::Ok();
   if (!logits_dir.empty()) {
     STEELYARD_RETURN_IF_ERROR(WriteLogits(logits_dir, logits));
-  }
-  if (!record.empty()) {
-    STEELYARD_RETURN_IF_ERROR(trace.WriteTo(record));
   }
   if (!save_placement.empty()) {
     STEELYARD_RETURN_IF_ERROR(WritePlacementFile(save_placement, *report.placement));
   }
   // Last, so that there are answers only where everything else went well.
-  STEELYARD_RETURN_IF_ERROR(WriteAnswers(out, report, !json));
+  STEELYARD_RETURN_IF_ERROR(WriteAnswers(out, report, answers && !json));
   const RunSummary summary{model, options.num_ranks, balance, static_cast<int64_t>(work.size()),
                            std::move(report)};
   if (json) {
@@ -262,51 +235,55 @@ Status RunCommand::Run() const {
   } else {
     fmt::print(stderr, "{}", summary.ToText());
   }
-  return Status::Ok();
+  return recorded;
 }
 
-}  // namespace
+void RunCommand::AddServingTo(CLI::App* command) {
+  command
+      ->add_option("--model", model,
+                   "A Hugging Face folder: config.json, tokenizer.json, *.safetensors")
+      ->required();
+  command
+      ->add_option(
+          "--requests", requests,
+          "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}")
+      ->required();
+  topology.AddPlainTo(command);
+  command
+      ->add_option("--window", window, "Steps between two plans, and over which imbalance is taken")
+      ->check(WholeNumber(1, 1 << 30))
+      ->capture_default_str();
+  command
+      ->add_option("--bins-per-window", bins_per_window,
+                   "Parts of a window that loads are counted in")
+      ->check(WholeNumber(1, 1024))
+      ->capture_default_str();
+  command->add_option("--compute", compute, "Type of the matrix products: bf16 or f32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str();
+  command->add_option("--transport", transport, "inproc: ranks are threads")
+      ->check(CLI::IsMember({"inproc", "mpi"}))
+      ->capture_default_str();
+  command->add_option("--max-batch-tokens", max_batch_tokens, "Tokens of a step, per rank")
+      ->check(WholeNumber(1, kMostBatchTokens))
+      ->capture_default_str();
+  AddJsonOption(command, &json);
+}
 
 void AddRunCommand(CLI::App& app) {
   const auto options = std::make_shared<RunCommand>();
   CLI::App* command = AddCommand(
       app, "run", "Serve requests through a model on several ranks, balanced while it serves",
       [options] { return options->Run(); });
-  command
-      ->add_option("--model", options->model,
-                   "A Hugging Face folder: config.json, tokenizer.json, *.safetensors")
-      ->required();
-  command
-      ->add_option(
-          "--requests", options->requests,
-          "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}")
-      ->required();
-  options->topology.AddPlainTo(command);
+  options->AddServingTo(command);
   command->add_option("--balance", options->balance, "off, static, sync (stops the world) or async")
       ->check(CLI::IsMember({"off", "static", "sync", "async"}))
       ->capture_default_str();
-  command
-      ->add_option("--window", options->window,
-                   "Steps between two plans, and over which imbalance is taken")
-      ->check(WholeNumber(1, 1 << 30))
-      ->capture_default_str();
-  command
-      ->add_option("--bins-per-window", options->bins_per_window,
-                   "Parts of a window that loads are counted in")
-      ->check(WholeNumber(1, 1024))
-      ->capture_default_str();
   command->add_option("--placement", options->placement,
                       "The placement at the start; contiguous without it");
-  command->add_option("--record", options->record, "Write the loads here, .npy, one row a bin");
-  command->add_option("--compute", options->compute, "Type of the matrix products: bf16 or f32")
-      ->check(CLI::IsMember({"bf16", "f32"}))
-      ->capture_default_str();
-  command->add_option("--transport", options->transport, "inproc: ranks are threads")
-      ->check(CLI::IsMember({"inproc", "mpi"}))
-      ->capture_default_str();
-  command->add_option("--max-batch-tokens", options->max_batch_tokens, "Tokens of a step, per rank")
-      ->check(WholeNumber(1, kMostBatchTokens))
-      ->capture_default_str();
+  command->add_option(
+      "--record", options->record,
+      "Write the loads here, a row a bin: .h5 while serving, .npy or .npz at the end");
   command->add_option(
       "--out", options->out,
       "Write answers here, JSONL; without it they go to standard output, unless --json");
@@ -315,7 +292,6 @@ void AddRunCommand(CLI::App& app) {
   command->add_option("--save-placement", options->save_placement,
                       "Write the placement in force at the end here");
   options->policy.AddTo(command);
-  AddJsonOption(command, &options->json);
 }
 
 }  // namespace steelyard

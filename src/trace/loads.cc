@@ -5,37 +5,22 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "base/file.h"
 #include "base/json.h"
-#include "steelyard/base/check.h"
+#include "trace/h5_reader.h"
+#include "trace/h5_writer.h"
+#include "trace/json_loads.h"
 #include "trace/npy.h"
 #include "trace/npz.h"
 
 namespace steelyard {
 namespace {
 
-struct Counts {
-  std::vector<size_t> shape;
-  std::vector<double> values;
-};
-
-// Nested JSON arrays on their way to counts. `place` is where the walk stands.
-struct JsonWalk {
-  Counts counts;
-  std::vector<size_t> place;
-
-  Status Fail(std::string_view rule) const {
-    std::string text = "loads";
-    for (const size_t index : place) {
-      text += fmt::format("[{}]", index);
-    }
-    return InvalidArgument(fmt::format("{}: {}", text, rule));
-  }
-};
-
-Result<LoadWindow> ToWindow(Counts counts) {
+Result<LoadWindow> ToWindow(CountArray counts) {
   if (counts.shape.size() == 2) {
     counts.shape.insert(counts.shape.begin(), 1);
   }
@@ -83,47 +68,6 @@ Result<NpyArray> ReadLoadsOfNpz(const std::filesystem::path& path) {
                   path.string(), names.size(), listed, names.size() > kMaxNamed ? ", .." : ""));
 }
 
-// Appends what `json` holds. The extent of each depth is set by the first array met there, and all
-// others must agree.
-Status Flatten(const Json& json, JsonWalk& walk) {
-  constexpr size_t kMaxDepth = 3;
-  const size_t depth = walk.place.size();
-  std::vector<size_t>& shape = walk.counts.shape;
-  std::vector<double>& values = walk.counts.values;
-  if (!json.is_array()) {
-    if (depth == 0 || depth != shape.size()) {
-      return walk.Fail(fmt::format("{} where an array belongs", json.type_name()));
-    }
-    if (!json.is_number()) {
-      return walk.Fail(fmt::format("{} is not a number", json.type_name()));
-    }
-    values.push_back(json.get<double>());
-    return Status::Ok();
-  }
-  if (depth == shape.size() && values.empty() && depth < kMaxDepth) {
-    shape.push_back(json.size());
-  }
-  if (depth >= shape.size()) {
-    return walk.Fail("array where a number belongs");
-  }
-  if (json.size() != shape[depth]) {
-    return walk.Fail(
-        fmt::format("{} entries, but those before it have {}", json.size(), shape[depth]));
-  }
-  for (size_t i = 0; i < json.size(); ++i) {
-    walk.place.push_back(i);
-    STEELYARD_RETURN_IF_ERROR(Flatten(json[i], walk));
-    walk.place.pop_back();
-  }
-  return Status::Ok();
-}
-
-Result<LoadWindow> WindowOfJson(const Json& json) {
-  JsonWalk walk;
-  STEELYARD_RETURN_IF_ERROR(Flatten(json, walk));
-  return ToWindow(std::move(walk.counts));
-}
-
 Result<LoadWindow> Named(const std::filesystem::path& path, Result<LoadWindow> window) {
   if (!window.ok()) {
     return window.status().WithContext(path.string());
@@ -131,10 +75,10 @@ Result<LoadWindow> Named(const std::filesystem::path& path, Result<LoadWindow> w
   return window;
 }
 
-}  // namespace
+bool IsHdf5(const std::string& extension) { return extension == ".h5" || extension == ".hdf5"; }
 
-Result<LoadWindow> ReadLoads(const std::filesystem::path& path) {
-  const std::string extension = path.extension().string();
+// All kinds but HDF5.
+Result<LoadWindow> ReadArray(const std::filesystem::path& path, const std::string& extension) {
   if (extension == ".npy") {
     STEELYARD_ASSIGN_OR_RETURN(const NpyArray array, ReadNpyFile(path));
     return Named(path, WindowOfArray(array));
@@ -145,42 +89,111 @@ Result<LoadWindow> ReadLoads(const std::filesystem::path& path) {
   }
   if (extension == ".json") {
     STEELYARD_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
-    return Named(path, WindowOfJson(json));
+    Result<CountArray> counts = CountsOfJson(json);
+    return Named(path, counts.ok() ? ToWindow(*std::move(counts)) : counts.status());
   }
-  if (extension == ".h5" || extension == ".hdf5") {
-    return Unimplemented(fmt::format("{}: HDF5 traces are not supported yet", path.string()));
+  if (extension == ".pt") {
+    return InvalidArgument(fmt::format(
+        "{}: a .pt file is a Python program; python/steelyard_tools/convert_pt.py makes a .npy of "
+        "it without running it",
+        path.string()));
   }
-  return InvalidArgument(fmt::format("{}: loads end in .npy, .npz or .json", path.string()));
+  return InvalidArgument(fmt::format("{}: loads end in .h5, .npy, .npz or .json", path.string()));
 }
 
-LoadTraceWriter::LoadTraceWriter(int num_layers, int num_experts)
-    : num_layers_(num_layers), num_experts_(num_experts) {
-  STEELYARD_CHECK_GE(num_layers, 1);
-  STEELYARD_CHECK_GE(num_experts, 1);
+Status WriteH5(const std::filesystem::path& path, const LoadTrace& trace) {
+  const LoadShape& shape = trace.loads.shape();
+  Result<std::vector<uint32_t>> counts = WholeTokens(trace.loads.counts(), shape);
+  if (!counts.ok()) {
+    return counts.status().WithContext(path.string());
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const std::unique_ptr<H5TraceWriter> writer,
+                             H5TraceWriter::Create(path, shape, trace.origin));
+  const size_t per_bin = counts->size() / shape.num_bins;
+  for (int bin = 0; bin < shape.num_bins; ++bin) {
+    const uint64_t steps = trace.steps.empty() ? 1 : trace.steps[bin];
+    STEELYARD_RETURN_IF_ERROR(
+        writer->Append(std::span(*counts).subspan(bin * per_bin, per_bin), steps));
+  }
+  return writer->Close();
 }
 
-Status LoadTraceWriter::AppendBin(std::span<const double> counts) {
-  STEELYARD_CHECK_EQ(counts.size(), static_cast<size_t>(num_layers_) * num_experts_);
-  constexpr double kEnd = 4294967296.0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    if (!(counts[i] >= 0 && counts[i] < kEnd && counts[i] == std::floor(counts[i]))) {
-      return InvalidArgument(
-          fmt::format("bin {}, layer {}, expert {}: {} is not a whole number of tokens below 2^32",
-                      num_bins_, i / num_experts_, i % num_experts_, counts[i]));
+template <typename T>
+Status WriteArray(const std::filesystem::path& path, const LoadShape& shape,
+                  const std::vector<T>& counts) {
+  const size_t extents[] = {static_cast<size_t>(shape.num_bins),
+                            static_cast<size_t>(shape.num_layers),
+                            static_cast<size_t>(shape.num_experts)};
+  const std::string npy = FormatNpy(extents, std::span<const T>(counts));
+  return path.extension() == ".npy" ? WriteFileAtomically(path, npy)
+                                    : WriteNpzFile(path, "counts", npy);
+}
+
+}  // namespace
+
+Result<LoadTrace> ReadLoadTrace(const std::filesystem::path& path) {
+  const std::string extension = path.extension().string();
+  if (IsHdf5(extension)) {
+    return ReadH5Trace(path);
+  }
+  STEELYARD_ASSIGN_OR_RETURN(LoadWindow loads, ReadArray(path, extension));
+  return LoadTrace{std::move(loads), {}, {}};
+}
+
+Result<LoadWindow> ReadLoads(const std::filesystem::path& path) {
+  STEELYARD_ASSIGN_OR_RETURN(LoadTrace trace, ReadLoadTrace(path));
+  return std::move(trace.loads);
+}
+
+bool HasTraceExtension(const std::filesystem::path& path) {
+  const std::string extension = path.extension().string();
+  return IsHdf5(extension) || extension == ".npy" || extension == ".npz";
+}
+
+Status WriteLoadTrace(const std::filesystem::path& path, const LoadTrace& trace) {
+  if (!HasTraceExtension(path)) {
+    return InvalidArgument(fmt::format("{}: traces end in .h5, .npy or .npz", path.string()));
+  }
+  if (IsHdf5(path.extension().string())) {
+    return WriteH5(path, trace);
+  }
+  LoadShape shape = trace.loads.shape();
+  shape.num_phases = 1;
+  const std::vector<double> counts = SumPhases(trace.loads);
+  const Result<std::vector<uint32_t>> whole = WholeTokens(counts, shape);
+  return whole.ok() ? WriteArray(path, shape, *whole) : WriteArray(path, shape, counts);
+}
+
+std::vector<double> SumPhases(const LoadWindow& loads) {
+  const LoadShape& shape = loads.shape();
+  const size_t per_phase = size_t{1} * shape.num_layers * shape.num_experts;
+  std::vector<double> sums(shape.num_bins * per_phase);
+  for (int bin = 0; bin < shape.num_bins; ++bin) {
+    for (int phase = 0; phase < shape.num_phases; ++phase) {
+      const std::span<const double> counts = loads.counts().subspan(
+          (size_t{1} * bin * shape.num_phases + phase) * per_phase, per_phase);
+      for (size_t i = 0; i < per_phase; ++i) {
+        sums[bin * per_phase + i] += counts[i];
+      }
     }
   }
-  for (const double count : counts) {
-    counts_.push_back(static_cast<uint32_t>(count));
-  }
-  ++num_bins_;
-  return Status::Ok();
+  return sums;
 }
 
-Status LoadTraceWriter::WriteTo(const std::filesystem::path& path) const {
-  const std::vector<size_t> shape = {static_cast<size_t>(num_bins_),
-                                     static_cast<size_t>(num_layers_),
-                                     static_cast<size_t>(num_experts_)};
-  return WriteNpyFile(path, shape, counts_);
+Result<std::vector<uint32_t>> WholeTokens(std::span<const double> counts, const LoadShape& shape) {
+  constexpr double kEnd = 4294967296.0;
+  std::vector<uint32_t> whole(counts.size());
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (!(counts[i] >= 0 && counts[i] < kEnd && counts[i] == std::floor(counts[i]))) {
+      const size_t layer = i / shape.num_experts % shape.num_layers;
+      const size_t row = i / shape.num_experts / shape.num_layers;
+      return InvalidArgument(fmt::format(
+          "bin {}, phase {}, layer {}, expert {}: {} is not a whole number of tokens below 2^32",
+          row / shape.num_phases, row % shape.num_phases, layer, i % shape.num_experts, counts[i]));
+    }
+    whole[i] = static_cast<uint32_t>(counts[i]);
+  }
+  return whole;
 }
 
 }  // namespace steelyard

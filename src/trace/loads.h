@@ -1,42 +1,44 @@
-// Recorded loads in files: read from whatever a user has, written as NumPy reads them.
+// Recorded loads in files: read from whatever a user has, written as others read them.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "steelyard/base/status.h"
 #include "steelyard/load/load_window.h"
+#include "trace/load_trace.h"
 
 namespace steelyard {
 
-/// Reads [num_layers, num_experts] or [num_bins, num_layers, num_experts], as a window of one
-/// phase, from `.npy` or `.npz` (integers or floats; of several arrays in a `.npz` the one named
-/// "counts" or else "loads") or from a JSON array. Fails, naming file, place and rule, when a count
-/// is negative or not finite, the shape is another one, or the extension is.
+/// Reads loads from
+///   `.h5`, `.hdf5`  a trace (h5_reader.h), phases kept;
+///   `.npy`, `.npz`  [num_layers, num_experts] or [num_bins, num_layers, num_experts], integers or
+///                   floats; of several arrays in a `.npz` the one named "counts" or else "loads";
+///   `.json`         such an array, or SGLang's object with "logical_count".
+/// All but traces have one phase, no steps and no origin. Fails, naming file, place and rule, when
+/// a count is negative or not finite, the shape is another one, or the extension is.
+Result<LoadTrace> ReadLoadTrace(const std::filesystem::path& path);
+
+/// The loads alone.
 Result<LoadWindow> ReadLoads(const std::filesystem::path& path);
 
-/// Collects bins and writes them at the end, so that no reader sees a part.
-class LoadTraceWriter {
- public:
-  /// Requires: both positive.
-  LoadTraceWriter(int num_layers, int num_experts);
+/// Whether `path` ends as files of loads do; JSON, which can be anything, not included.
+bool HasTraceExtension(const std::filesystem::path& path);
 
-  int num_bins() const { return num_bins_; }
+/// Writes `.h5` or `.hdf5` with everything (bins of one step where `trace` does not know), or
+/// `.npy` or `.npz` [num_bins, num_layers, num_experts] with phases summed: uint32 where every sum
+/// is a whole number below 2^32, else float64. `.npz` holds one array, "counts".
+/// Fails, naming the file, when the extension is another one, or a count cannot stand in a trace.
+Status WriteLoadTrace(const std::filesystem::path& path, const LoadTrace& trace);
 
-  /// Takes `counts` [num_layers, num_experts] as the next bin.
-  /// Fails with kInvalidArgument when one is not a whole number of tokens below 2^32.
-  Status AppendBin(std::span<const double> counts);
+/// Phases added up: [num_bins, num_layers, num_experts].
+std::vector<double> SumPhases(const LoadWindow& loads);
 
-  /// Writes `.npy`, uint32 [num_bins, num_layers, num_experts], atomically.
-  Status WriteTo(const std::filesystem::path& path) const;
-
- private:
-  int num_layers_;
-  int num_experts_;
-  int num_bins_ = 0;
-  std::vector<uint32_t> counts_;  // [num_bins, num_layers, num_experts]
-};
+/// `counts`, which are of `loads`' shape after the bins, as a file holds them.
+/// Fails with kInvalidArgument, naming the place, when one is not a whole number below 2^32.
+Result<std::vector<uint32_t>> WholeTokens(std::span<const double> counts, const LoadShape& shape);
 
 }  // namespace steelyard

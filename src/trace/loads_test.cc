@@ -120,7 +120,11 @@ TEST_F(Loads, RefuseJsonOfAnotherForm) {
     const char* message;
   };
   const std::vector<Row> rows = {
-      {"{}", "loads: object where an array belongs"},
+      {"{}",
+       "loads are an array, or an object with \"logical_count\" as SGLang writes it; this object "
+       "has none"},
+      {R"({"logical_count": {}})", "logical_count: object where an array belongs"},
+      {R"({"logical_count": [[1], ["2"]]})", "logical_count[1][0]: string is not a number"},
       {"7", "loads: number where an array belongs"},
       {"[]", "loads are [layers, experts] or [bins, layers, experts], but this array has 1 extent"},
       {"[1, 2]",
@@ -141,59 +145,100 @@ TEST_F(Loads, RefuseJsonOfAnotherForm) {
   }
 }
 
+TEST_F(Loads, AreReadFromWhatSglangRecords) {
+  const fs::path folder = STEELYARD_SOURCE_DIR "/tests/data/loads";
+  const LoadWindow one = ReadLoads(folder / "sglang_logical_count_2d.json").value();
+  EXPECT_EQ(one.shape(), (LoadShape{1, 1, 2, 8}));
+  const LoadWindow steps = ReadLoads(folder / "sglang_logical_count_3d.json").value();
+  EXPECT_EQ(steps.shape(), (LoadShape{5, 1, 2, 8}));
+  EXPECT_EQ(ReadLoads(folder / "sglang_count_negative.json").status().message(),
+            (folder / "sglang_count_negative.json").string() +
+                ": bin 0, phase 0, layer 0, expert 2: count -3 is negative");
+  const LoadWindow floats =
+      ReadLoads(Write("l.json", R"({"rank": 0, "logical_count": [[1.5, 2]], "other": null})"))
+          .value();
+  EXPECT_THAT(floats.counts(), ElementsAre(1.5, 2));
+}
+
 TEST_F(Loads, AreOfAKnownExtension) {
-  EXPECT_EQ(Refusal("trace.h5", ""), "HDF5 traces are not supported yet");
-  EXPECT_EQ(ReadLoads(folder_ / "trace.hdf5").status().code(), StatusCode::kUnimplemented);
-  EXPECT_EQ(Refusal("loads.csv", "1,2"), "loads end in .npy, .npz or .json");
-  EXPECT_EQ(Refusal("loads", "1,2"), "loads end in .npy, .npz or .json");
-  EXPECT_EQ(ReadLoads(folder_ / "none.npy").status().code(), StatusCode::kNotFound);
-  EXPECT_EQ(ReadLoads(folder_ / "none.npz").status().code(), StatusCode::kNotFound);
-  EXPECT_EQ(ReadLoads(folder_ / "none.json").status().code(), StatusCode::kNotFound);
-}
-
-TEST_F(Loads, AreWrittenBinByBinAtTheEnd) {
-  const fs::path path = folder_ / "trace.npy";
-  LoadTraceWriter writer(2, 2);
-  ASSERT_TRUE(writer.AppendBin(std::vector<double>{1, 2, 3, 4}).ok());
-  ASSERT_TRUE(writer.AppendBin(std::vector<double>{5, 6, 7, 4294967295.0}).ok());
-  EXPECT_FALSE(fs::exists(path));
-  ASSERT_TRUE(writer.WriteTo(path).ok());
-  EXPECT_EQ(ReadNpyFile(path).value().type, (NpyType{'u', 4}));
-  const LoadWindow window = ReadLoads(path).value();
-  EXPECT_EQ(window.shape(), (LoadShape{2, 1, 2, 2}));
-  EXPECT_THAT(window.counts(), ElementsAre(1, 2, 3, 4, 5, 6, 7, 4294967295.0));
-}
-
-TEST_F(Loads, AreWrittenOnlyAsWholeTokens) {
-  LoadTraceWriter writer(1, 2);
-  for (const double count : {0.5, -1.0, 4294967296.0, std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_FALSE(writer.AppendBin(std::vector<double>{1, count}).ok()) << count;
+  EXPECT_EQ(Refusal("loads.csv", "1,2"), "loads end in .h5, .npy, .npz or .json");
+  EXPECT_EQ(Refusal("loads", "1,2"), "loads end in .h5, .npy, .npz or .json");
+  EXPECT_THAT(Refusal("dump.pt", "PK"), testing::HasSubstr("convert_pt.py makes a .npy of it"));
+  for (const char* name : {"none.h5", "none.hdf5", "none.npy", "none.npz", "none.json"}) {
+    EXPECT_EQ(ReadLoads(folder_ / name).status().code(), StatusCode::kNotFound) << name;
   }
-  EXPECT_EQ(writer.AppendBin(std::vector<double>{1, 0.5}),
-            InvalidArgument("bin 0, layer 0, expert 1: 0.5 is not a whole number of tokens below "
-                            "2^32"));
-  EXPECT_EQ(writer.num_bins(), 0);
+}
+
+LoadTrace RandomTrace(std::mt19937& random, int num_phases) {
+  const LoadShape shape{static_cast<int>(1 + random() % 4), num_phases,
+                        static_cast<int>(1 + random() % 4), static_cast<int>(1 + random() % 9)};
+  std::vector<double> counts(shape.num_counts());
+  for (double& count : counts) {
+    count = static_cast<double>(random() / num_phases);
+  }
+  LoadTrace trace{LoadWindow::Create(shape, counts).value(), {}, {}};
+  for (int bin = 0; bin < shape.num_bins; ++bin) {
+    trace.steps.push_back(1 + random() % 100);
+  }
+  return trace;
 }
 
 TEST_F(Loads, ThatWereWrittenAreReadBack) {
   for (int seed = 0; seed < Scaled(20); ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
-    const size_t num_layers = 1 + random() % 4;
-    const size_t num_experts = 1 + random() % 9;
-    LoadTraceWriter writer(static_cast<int>(num_layers), static_cast<int>(num_experts));
-    std::vector<double> all;
-    for (size_t bin = 0; bin < 1 + random() % 4; ++bin) {
-      std::vector<double> counts(num_layers * num_experts);
-      for (double& count : counts) {
-        count = static_cast<double>(random());
-      }
-      ASSERT_TRUE(writer.AppendBin(counts).ok());
-      all.insert(all.end(), counts.begin(), counts.end());
+    const LoadTrace trace = RandomTrace(random, 1);
+    for (const char* name : {"l.npy", "l.npz", "l.h5"}) {
+      ASSERT_EQ(WriteLoadTrace(folder_ / name, trace), Status::Ok());
+      const LoadTrace read = ReadLoadTrace(folder_ / name).value();
+      EXPECT_EQ(read.loads.shape(), trace.loads.shape());
+      EXPECT_THAT(read.loads.counts(), ElementsAreArray(trace.loads.counts()));
     }
-    ASSERT_TRUE(writer.WriteTo(folder_ / "l.npy").ok());
-    EXPECT_THAT(ReadLoads(folder_ / "l.npy").value().counts(), ElementsAreArray(all));
+    EXPECT_EQ(ReadLoadTrace(folder_ / "l.h5").value().steps, trace.steps);
+    EXPECT_EQ(ReadNpyFile(folder_ / "l.npy").value().type, (NpyType{'u', 4}));
   }
+}
+
+TEST_F(Loads, KeepTheirPhasesInHdf5AndAreSummedInArrays) {
+  std::mt19937 random(7);
+  LoadTrace trace = RandomTrace(random, 2);
+  trace.origin.phase_names = {"prefill", "decode"};
+  ASSERT_EQ(WriteLoadTrace(folder_ / "l.h5", trace), Status::Ok());
+  const LoadTrace kept = ReadLoadTrace(folder_ / "l.h5").value();
+  EXPECT_THAT(kept.loads.counts(), ElementsAreArray(trace.loads.counts()));
+  EXPECT_EQ(kept.origin, trace.origin);
+  ASSERT_EQ(WriteLoadTrace(folder_ / "l.npz", trace), Status::Ok());
+  const LoadTrace summed = ReadLoadTrace(folder_ / "l.npz").value();
+  EXPECT_EQ(summed.loads.shape().num_phases, 1);
+  EXPECT_EQ(summed.loads.experts(0, 0, 0)[0],
+            trace.loads.experts(0, 0, 0)[0] + trace.loads.experts(0, 1, 0)[0]);
+  EXPECT_THAT(summed.loads.counts(), ElementsAreArray(SumPhases(trace.loads)));
+}
+
+TEST_F(Loads, ThatAreNoWholeNumbersAreWrittenAsFloats) {
+  const LoadTrace trace{LoadWindow::Create({1, 1, 1, 2}, {0.5, 4294967296.0}).value(), {}, {}};
+  for (const char* name : {"l.npy", "l.npz"}) {
+    ASSERT_EQ(WriteLoadTrace(folder_ / name, trace), Status::Ok());
+    EXPECT_THAT(ReadLoads(folder_ / name).value().counts(), ElementsAre(0.5, 4294967296.0));
+  }
+  EXPECT_EQ(WriteLoadTrace(folder_ / "l.h5", trace).message(),
+            (folder_ / "l.h5").string() +
+                ": bin 0, phase 0, layer 0, expert 0: 0.5 is not a whole number of tokens below "
+                "2^32");
+  EXPECT_FALSE(fs::exists(folder_ / "l.h5"));
+  EXPECT_EQ(WriteLoadTrace(folder_ / "l.csv", trace).message(),
+            (folder_ / "l.csv").string() + ": traces end in .h5, .npy or .npz");
+}
+
+TEST_F(Loads, AreWholeTokensOrNamed) {
+  const LoadShape shape{1, 2, 2, 2};
+  for (const double count : {0.5, -1.0, 4294967296.0, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_FALSE(WholeTokens(std::vector<double>{1, count}, {1, 1, 1, 2}).ok()) << count;
+  }
+  EXPECT_EQ(WholeTokens(std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8.5}, shape).status().message(),
+            "bin 0, phase 1, layer 1, expert 1: 8.5 is not a whole number of tokens below 2^32");
+  EXPECT_THAT(WholeTokens(std::vector<double>{0, 4294967295.0}, {1, 1, 1, 2}).value(),
+              ElementsAre(0u, 4294967295u));
 }
 
 }  // namespace

@@ -134,14 +134,13 @@ bool AppendUtf8(uint32_t c, std::string& text) {
 }
 
 template <typename T>
-Status Write(const std::filesystem::path& path, NpyType type, std::span<const size_t> shape,
-             std::span<const T> values) {
+std::string Format(NpyType type, std::span<const size_t> shape, std::span<const T> values) {
   STEELYARD_CHECK_EQ(
       std::accumulate(shape.begin(), shape.end(), size_t{1}, std::multiplies<size_t>()),
       values.size());
   std::string file = FormatNpyHeader(type, shape);
   file.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
-  return WriteFileAtomically(path, file);
+  return file;
 }
 
 }  // namespace
@@ -220,14 +219,22 @@ Result<NpyArray> ReadNpyFile(const std::filesystem::path& path) {
   return array;
 }
 
+std::string FormatNpy(std::span<const size_t> shape, std::span<const uint32_t> values) {
+  return Format({.kind = 'u', .item_bytes = 4}, shape, values);
+}
+
+std::string FormatNpy(std::span<const size_t> shape, std::span<const double> values) {
+  return Format({.kind = 'f', .item_bytes = 8}, shape, values);
+}
+
 Status WriteNpyFile(const std::filesystem::path& path, std::span<const size_t> shape,
                     std::span<const uint32_t> values) {
-  return Write(path, {.kind = 'u', .item_bytes = 4}, shape, values);
+  return WriteFileAtomically(path, FormatNpy(shape, values));
 }
 
 Status WriteNpyFile(const std::filesystem::path& path, std::span<const size_t> shape,
                     std::span<const float> values) {
-  return Write(path, {.kind = 'f', .item_bytes = 4}, shape, values);
+  return WriteFileAtomically(path, Format({.kind = 'f', .item_bytes = 4}, shape, values));
 }
 
 }  // namespace steelyard

@@ -40,6 +40,10 @@ Result<NpyArray> ParseNpy(std::span<const std::byte> file);
 /// The same, with the file named in every failure.
 Result<NpyArray> ReadNpyFile(const std::filesystem::path& path);
 
+/// The bytes of a `.npy` file. Requires: as many values as the shape says.
+std::string FormatNpy(std::span<const size_t> shape, std::span<const uint32_t> values);
+std::string FormatNpy(std::span<const size_t> shape, std::span<const double> values);
+
 /// Temporary name, fsync, rename. Requires: as many values as the shape says.
 Status WriteNpyFile(const std::filesystem::path& path, std::span<const size_t> shape,
                     std::span<const uint32_t> values);

@@ -87,6 +87,47 @@ Result<NpyArray> ReadArray(zip_t* archive, size_t index) {
   return ParseNpy(bytes);
 }
 
+struct FreeSource {
+  void operator()(zip_source_t* source) const { zip_source_free(source); }
+};
+using SourcePtr = std::unique_ptr<zip_source_t, FreeSource>;
+
+Result<std::string> ReadSource(zip_source_t* source) {
+  zip_stat_t info;
+  if (zip_source_stat(source, &info) != 0 || zip_source_open(source) != 0) {
+    return Internal(zip_error_strerror(zip_source_error(source)));
+  }
+  std::string bytes(info.size, '\0');
+  const zip_int64_t got = zip_source_read(source, bytes.data(), bytes.size());
+  zip_source_close(source);
+  if (got != static_cast<zip_int64_t>(bytes.size())) {
+    return Internal("the zip made in memory is cut short");
+  }
+  return bytes;
+}
+
+// The bytes of a zip with one entry.
+Result<std::string> MakeZip(const std::string& name, const std::string& contents) {
+  const SourcePtr whole(zip_source_buffer_create(nullptr, 0, 0, nullptr));
+  // The archive gives up its own reference when it is closed; ours is read then.
+  zip_source_keep(whole.get());
+  ArchivePtr archive(zip_open_from_source(whole.get(), ZIP_TRUNCATE, nullptr));
+  if (archive == nullptr) {
+    zip_source_free(whole.get());
+    return Internal("libzip cannot make a zip in memory");
+  }
+  zip_source_t* entry = zip_source_buffer(archive.get(), contents.data(), contents.size(), 0);
+  if (entry == nullptr || zip_file_add(archive.get(), name.c_str(), entry, ZIP_FL_ENC_UTF_8) < 0) {
+    zip_source_free(entry);
+    return Internal(zip_strerror(archive.get()));
+  }
+  if (zip_close(archive.get()) != 0) {
+    return Internal(zip_strerror(archive.get()));
+  }
+  (void)archive.release();
+  return ReadSource(whole.get());
+}
+
 }  // namespace
 
 struct NpzFile::Archive {
@@ -127,6 +168,15 @@ Result<NpyArray> NpzFile::Read(std::string_view name) const {
     return array.status().WithContext(fmt::format("{}: array \"{}\"", path_.string(), name));
   }
   return array;
+}
+
+Status WriteNpzFile(const std::filesystem::path& path, const std::string& name,
+                    const std::string& npy) {
+  Result<std::string> zip = MakeZip(name + std::string(kSuffix), npy);
+  if (!zip.ok()) {
+    return zip.status().WithContext(path.string());
+  }
+  return WriteFileAtomically(path, *zip);
 }
 
 }  // namespace steelyard

@@ -37,4 +37,9 @@ class NpzFile {
   std::unique_ptr<Archive> archive_;
 };
 
+/// Writes one array under `name`, of the bytes that FormatNpy() gives, compressed: temporary name,
+/// fsync, rename.
+Status WriteNpzFile(const std::filesystem::path& path, const std::string& name,
+                    const std::string& npy);
+
 }  // namespace steelyard

@@ -100,7 +100,7 @@ TEST_F(Refusals, OptionsOfRun) {
   Expect({With(run, {"--ranks", "65"}), 1, {"--ranks 65"}});
   Expect({With(run, {"--config", "option.toml"}), 2, {"option.toml", "rankz"}});
   Expect({With(two, {"--transport", "mpi"}), 1, {"--transport mpi"}});
-  Expect({With(two, {"--record", "x.h5"}), 1, {"--record x.h5"}});
+  Expect({With(two, {"--record", "x.csv"}), 1, {"--record x.csv", ".h5, .npy or .npz"}});
   Expect({With(two, {"--split", "weighted"}), 1, {"--split weighted"}});
   Expect({With(two, {"--max-moves", "3"}), 2, {"--max-moves"}});
   Expect({With(two, {"--policy", "nobody"}), 2, {"--policy", "nobody"}});
