@@ -5,9 +5,12 @@
 #include <filesystem>
 #include <memory>
 
-#include "base/json.h"
+#include "base/file.h"
 #include "command.h"
-#include "observe/picture.h"
+#include "interrupt.h"
+#include "observe/progress.h"
+#include "observe/replay_page.h"
+#include "observe/replay_report.h"
 #include "policy_options.h"
 #include "sim/replay.h"
 #include "steelyard/base/executor.h"
@@ -18,6 +21,8 @@
 namespace steelyard {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct ReplayCommand {
   std::string trace;
   std::vector<std::string> policies = {"all"};
@@ -25,18 +30,31 @@ struct ReplayCommand {
   int bins_per_window = 1;
   bool gated = false;
   std::string dump;
+  std::string out;
+  std::string report;
+  std::optional<double> link_gbps;
+  std::optional<double> step_ms;
+  std::optional<double> tokens_per_step;
+  double top_k = 1.0;
   bool json = false;
   TopologyOptions topology;
   PolicyOptions policy;
 
+  void AddTo(CLI::App* command);
+  void AddCostTo(CLI::App* command);
   Status Run();
-  Status CheckPolicies();
-  Result<std::vector<PolicyReplay>> ReplayAll(const ReplayInput& input) const;
+
+ private:
+  void ResolvePolicies();
+  Result<std::optional<CostModel>> MakeCostModel() const;
+  Status CheckOutputs() const;
+  Status ReplayAll(const ReplayInput& input, ReplayReport& report) const;
   Status Dump(const std::string& name, int window_idx, const Placement& in_force) const;
+  Status Print(const ReplayReport& replayed) const;
 };
 
 // Puts what `all` stands for in its place; a name that is none is bad usage.
-Status ReplayCommand::CheckPolicies() {
+void ReplayCommand::ResolvePolicies() {
   std::vector<std::string> named;
   for (const std::string& name : policies) {
     const bool all = name == "all";
@@ -49,131 +67,198 @@ Status ReplayCommand::CheckPolicies() {
     }
   }
   policies = std::move(named);
+}
+
+// None where no option asks for it.
+Result<std::optional<CostModel>> ReplayCommand::MakeCostModel() const {
+  if (!link_gbps.has_value() && !step_ms.has_value() && !tokens_per_step.has_value()) {
+    return std::optional<CostModel>();
+  }
+  const int64_t expert_bytes = policy.plan.expert_bytes;
+  if (!link_gbps.has_value() || !step_ms.has_value() || !tokens_per_step.has_value() ||
+      expert_bytes == 0) {
+    throw UsageError{
+        "--link-gbps, --step-ms, --tokens-per-step and --expert-bytes make the cost model: give "
+        "all of them or none of the first three"};
+  }
+  const CostModel model{.expert_bytes = expert_bytes,
+                        .link_gbps = *link_gbps,
+                        .step_ms = *step_ms,
+                        .tokens_per_step = *tokens_per_step,
+                        .top_k = top_k};
+  STEELYARD_RETURN_IF_ERROR(model.Validate());
+  return std::optional<CostModel>(model);
+}
+
+// What is sure to fail at the end of a long replay fails before it.
+Status ReplayCommand::CheckOutputs() const {
+  for (const auto& [option, file] : {std::pair{"--out", out}, std::pair{"--report", report}}) {
+    if (file.empty()) continue;
+    const fs::path folder = fs::absolute(file).parent_path();
+    if (!fs::is_directory(folder)) {
+      return NotFound(fmt::format("{} {}: {} is no folder", option, file, folder.string()));
+    }
+    if (fs::is_directory(file)) {
+      return InvalidArgument(fmt::format("{} {}: is a folder", option, file));
+    }
+  }
+  for (const std::string& name : dump.empty() ? std::vector<std::string>() : policies) {
+    std::error_code error;
+    fs::create_directories(fs::path(dump) / name, error);
+    if (error) {
+      return InvalidArgument(fmt::format("--dump {}: {}", dump, error.message()));
+    }
+  }
   return Status::Ok();
 }
 
 Status ReplayCommand::Dump(const std::string& name, int window_idx,
                            const Placement& in_force) const {
-  const std::filesystem::path folder = std::filesystem::path(dump) / name;
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    return InvalidArgument(fmt::format("{}: {}", folder.string(), error.message()));
-  }
-  return WritePlacementFile(folder / fmt::format("window_{:04d}.json", window_idx), in_force);
+  if (dump.empty()) return Status::Ok();
+  return WritePlacementFile(fs::path(dump) / name / fmt::format("window_{:04d}.json", window_idx),
+                            in_force);
 }
 
-Result<std::vector<PolicyReplay>> ReplayCommand::ReplayAll(const ReplayInput& input) const {
+Status ReplayCommand::ReplayAll(const ReplayInput& input, ReplayReport& replayed) const {
   const std::unique_ptr<Executor> executor = Executor::Threads(policy.threads);
+  const auto num_cycles = static_cast<int64_t>(input.windows.size()) - 1;
+  const size_t num_prices = prices.size() > 1 ? prices.size() : 0;
+  const int64_t total = num_cycles * static_cast<int64_t>(policies.size() + num_prices);
+  ProgressBar bar("replay");
+  int64_t done = 0;
   ReplayContext context;
   context.executor = executor.get();
-  std::vector<PolicyReplay> replays;
+  context.cancel = &CatchInterrupts();
   for (const std::string& name : policies) {
-    if (!dump.empty()) {
-      context.after_plan = [this, &name](int window_idx, const Placement& in_force) {
-        return Dump(name, window_idx, in_force);
-      };
-    }
+    context.after_plan = [&](int window_idx, const Placement& in_force) {
+      bar.Show(++done, total, fmt::format("{}, window {}", name, window_idx));
+      return Dump(name, window_idx, in_force);
+    };
     STEELYARD_ASSIGN_OR_RETURN(PolicyReplay replay, ReplayPolicy(name, input, context));
-    replays.push_back(std::move(replay));
+    replayed.policies.push_back(std::move(replay));
   }
-  return replays;
+  if (num_prices > 0) {
+    context.after_plan = [&](int window_idx, const Placement&) {
+      bar.Show(++done, total, fmt::format("frontier, window {}", window_idx));
+      return Status::Ok();
+    };
+    STEELYARD_ASSIGN_OR_RETURN(replayed.frontier, ReplayFrontier(prices, input, context));
+  }
+  return Status::Ok();
 }
 
-OrderedJson ToJson(const PolicyReplay& replay) {
-  return {{"policy", replay.policy},
-          {"imbalance_plan", replay.imbalance_plan},
-          {"imbalance_next", replay.imbalance_next},
-          {"imbalance_next_p95", replay.imbalance_next_p95},
-          {"first_moves", replay.first_moves},
-          {"moves", replay.moves},
-          {"moves_per_cycle", replay.moves_per_cycle},
-          {"plan_ms", replay.plan_ms},
-          {"duplicates", replay.duplicates}};
+Status ReplayCommand::Print(const ReplayReport& replayed) const {
+  const OrderedJson as_json = ReplayJson(replayed);
+  if (!out.empty()) {
+    STEELYARD_RETURN_IF_ERROR(WriteFileAtomically(out, as_json.dump() + "\n"));
+  }
+  if (!report.empty()) {
+    STEELYARD_RETURN_IF_ERROR(WriteFileAtomically(report, ReplayPage(replayed)));
+  }
+  if (json) {
+    fmt::print("{}\n", as_json.dump());
+    return Status::Ok();
+  }
+  fmt::print("{}", ReplayText(replayed));
+  for (const std::string& file : {out, report}) {
+    if (!file.empty()) fmt::print("report written to {}\n", file);
+  }
+  return Status::Ok();
 }
 
 Status ReplayCommand::Run() {
-  STEELYARD_RETURN_IF_ERROR(CheckPolicies());
+  ResolvePolicies();
   STEELYARD_RETURN_IF_ERROR(policy.Check());
-  PlanOptions plan = policy.plan;
-  plan.price = prices.front();
+  ReplayReport replayed;
+  STEELYARD_ASSIGN_OR_RETURN(replayed.cost_model, MakeCostModel());
   STEELYARD_ASSIGN_OR_RETURN(const LoadWindow loads, ReadLoads(trace));
+  const LoadShape& shape = loads.shape();
   const Result<std::vector<LoadWindow>> windows = CutWindows(loads, bins_per_window);
   if (!windows.ok()) return windows.status().WithContext(trace);
-  STEELYARD_ASSIGN_OR_RETURN(const Topology made,
-                             topology.Resolve(loads.shape().num_experts, nullptr));
-  STEELYARD_ASSIGN_OR_RETURN(
-      const Placement start,
-      Placement::Contiguous(made, loads.shape().num_layers, loads.shape().num_experts));
-  ReplayInput input;
-  input.windows = *windows;
-  input.start = &start;
-  input.plan = plan;
-  input.gated = gated;
-  STEELYARD_ASSIGN_OR_RETURN(const std::vector<PolicyReplay> replays, ReplayAll(input));
-  if (json) {
-    OrderedJson out;
-    out["policies"] = OrderedJson::array();
-    for (const PolicyReplay& replay : replays) out["policies"].push_back(ToJson(replay));
-    fmt::print("{}\n", out.dump());
-    return Status::Ok();
+  STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
+  STEELYARD_ASSIGN_OR_RETURN(const Placement start,
+                             Placement::Contiguous(made, shape.num_layers, shape.num_experts));
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs());
+  ReplayInput input{*windows, &start, policy.plan, gated};
+  input.plan.price = prices.front();
+  replayed.setup = {trace, shape, bins_per_window, made, prices.front(), gated};
+  STEELYARD_RETURN_IF_ERROR(ReplayAll(input, replayed));
+  if (replayed.cost_model.has_value()) {
+    STEELYARD_ASSIGN_OR_RETURN(replayed.costs,
+                               CostsOf(replayed.policies, input, *replayed.cost_model));
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const PolicyReplay& replay : replays) {
-    rows.push_back({replay.policy, fmt::format("{:.4f}", replay.imbalance_plan),
-                    fmt::format("{:.4f}", replay.imbalance_next),
-                    fmt::format("{:.4f}", replay.imbalance_next_p95),
-                    std::to_string(replay.first_moves), std::to_string(replay.moves),
-                    fmt::format("{:.1f}", replay.moves_per_cycle),
-                    fmt::format("{:.2f}", replay.plan_ms), std::to_string(replay.duplicates)});
-  }
-  fmt::print("{}", TextTable({"policy", "plan", "next", "next p95", "first moves", "moves",
-                              "moves/cycle", "plan ms", "duplicates"},
-                             rows));
-  return Status::Ok();
+  return Print(replayed);
+}
+
+void ReplayCommand::AddTo(CLI::App* command) {
+  command->add_option("--trace", trace, "Tokens per expert over time, as `plan` takes them")
+      ->required();
+  command
+      ->add_option("--bins-per-window", bins_per_window,
+                   "Bins of the trace that make a window; bins left over are dropped")
+      ->check(WholeNumber(1, 1 << 30))
+      ->capture_default_str();
+  command
+      ->add_option("--policies", policies,
+                   fmt::format("What to compare, separated by commas: {}; clairvoyant (steelyard "
+                               "planning on the window it is scored on); or all but that",
+                               fmt::join(PolicyNames(), ", ")))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_flag("--gated", gated,
+                    "Leave layers alone whose change the policy itself does not want applied");
+  command->add_option("--dump", dump,
+                      "Write DIR/POLICY/window_0000.json, ..: the placement after each plan");
+  command->add_option("--out", out, "Write what --json prints here");
+  command->add_option("--report", report, "Write an HTML page with plots here");
+  topology.AddTo(command);
+  policy.AddTo(command);
+  policy.AddOfflineTo(command);
+  // Several policies and several prices instead of one.
+  command->remove_option(command->get_option("--policy"));
+  command->remove_option(command->get_option("--price"));
+  command
+      ->add_option("--price", prices,
+                   "Imbalance that moving all slots of a layer must buy (steelyard); of several, "
+                   "separated by commas, the first is replayed beside the other policies, and all "
+                   "make the frontier")
+      ->delimiter(',')
+      ->check(NotNegative())
+      ->capture_default_str();
+  AddCostTo(command);
+  AddJsonOption(command, &json);
+}
+
+void ReplayCommand::AddCostTo(CLI::App* command) {
+  command
+      ->add_option("--link-gbps", link_gbps,
+                   "Cost model: gigabits per second of the link into a rank")
+      ->check(NotNegative());
+  command
+      ->add_option("--step-ms", step_ms,
+                   "Cost model: milliseconds that the MoE part of a step takes with the placement "
+                   "at the start")
+      ->check(NotNegative());
+  command
+      ->add_option("--tokens-per-step", tokens_per_step,
+                   "Cost model: tokens of a step, all ranks together")
+      ->check(NotNegative());
+  command
+      ->add_option("--top-k", top_k,
+                   "Cost model: experts that a token goes to, each of which counts in the trace")
+      ->check(NotNegative())
+      ->capture_default_str();
 }
 
 }  // namespace
 
 void AddReplayCommand(CLI::App& app) {
   const auto options = std::make_shared<ReplayCommand>();
-  CLI::App* command = AddCommand(
-      app, "replay",
-      "Replay a trace through policies: plan on the windows so far, score on the next one",
-      [options] { return options->Run(); });
-  command
-      ->add_option("--trace", options->trace, "Tokens per expert over time, as `plan` takes them")
-      ->required();
-  command
-      ->add_option("--bins-per-window", options->bins_per_window,
-                   "Bins of the trace that make a window; bins left over are dropped")
-      ->check(WholeNumber(1, 1 << 30))
-      ->capture_default_str();
-  command
-      ->add_option(
-          "--policies", options->policies,
-          fmt::format("What to compare, separated by commas: {}, clairvoyant (plans on the "
-                      "window it is scored on), or all but the last",
-                      fmt::join(PolicyNames(), ", ")))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_flag("--gated", options->gated,
-                    "Leave layers alone whose change the policy itself does not want applied");
-  command->add_option("--dump", options->dump,
-                      "Write DIR/POLICY/window_0000.json, ..: the placement after each plan");
-  options->topology.AddTo(command);
-  options->policy.AddTo(command);
-  options->policy.AddOfflineTo(command);
-  command->remove_option(command->get_option("--policy"));
-  command->remove_option(command->get_option("--price"));
-  command
-      ->add_option("--price", options->prices,
-                   "Imbalance that moving all slots of a layer must buy (steelyard); the first of "
-                   "several plans, and all of them make the frontier")
-      ->delimiter(',')
-      ->check(NotNegative())
-      ->capture_default_str();
-  AddJsonOption(command, &options->json);
+  CLI::App* command =
+      AddCommand(app, "replay",
+                 "Replay a trace through policies: plan on the windows so far, score on the next",
+                 [options] { return options->Run(); });
+  options->AddTo(command);
 }
 
 }  // namespace steelyard

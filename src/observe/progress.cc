@@ -28,33 +28,51 @@ ProgressBar::~ProgressBar() {
   }
 }
 
-void ProgressBar::Show(const ServeProgress& progress) {
+bool ProgressBar::Due(bool finished) {
   const auto now = std::chrono::steady_clock::now();
-  const bool finished = progress.done_tokens >= progress.total_tokens;
   const bool due = now - last_ >= (on_terminal_ ? std::chrono::nanoseconds(kRedrawOnTerminal)
                                                 : std::chrono::nanoseconds(kRedrawElsewhere));
   if (!due && !(finished && on_terminal_)) {
-    return;
+    return false;
   }
   last_ = now;
+  return true;
+}
+
+void ProgressBar::Draw(const std::string& line) {
   shown_ = true;
-  const std::string line =
-      Line(label_, progress, std::chrono::duration<double>(now - begin_).count());
-  fmt::print(stderr, "{}{}{}", on_terminal_ ? "\r" : "", line, on_terminal_ ? "" : "\n");
+  // A line that is shorter than the one before leaves nothing of it.
+  fmt::print(stderr, "{}{}{}", on_terminal_ ? "\r" : "", line, on_terminal_ ? "\x1b[K" : "\n");
   std::fflush(stderr);
+}
+
+void ProgressBar::Show(const ServeProgress& progress) {
+  if (Due(progress.done_tokens >= progress.total_tokens)) {
+    Draw(Line(label_, progress, Seconds()));
+  }
+}
+
+void ProgressBar::Show(int64_t done, int64_t total, std::string_view detail) {
+  if (Due(done >= total)) {
+    Draw(Line(label_, done, total, detail));
+  }
 }
 
 std::string ProgressBar::Line(const std::string& label, const ServeProgress& progress,
                               double seconds) {
-  const double fraction = progress.total_tokens > 0
-                              ? std::min(1.0, static_cast<double>(progress.done_tokens) /
-                                                  static_cast<double>(progress.total_tokens))
-                              : 1.0;
+  return Line(
+      label, progress.done_tokens, progress.total_tokens,
+      fmt::format("step {}  imbalance {:.2f}  {:.0f} tokens/s", progress.steps, progress.imbalance,
+                  seconds > 0 ? static_cast<double>(progress.done_tokens) / seconds : 0.0));
+}
+
+std::string ProgressBar::Line(const std::string& label, int64_t done, int64_t total,
+                              std::string_view detail) {
+  const double fraction =
+      total > 0 ? std::min(1.0, static_cast<double>(done) / static_cast<double>(total)) : 1.0;
   const int filled = static_cast<int>(fraction * kBarWidth);
-  return fmt::format("{:<8} [{}{}] {:3.0f} %  step {}  imbalance {:.2f}  {:.0f} tokens/s", label,
-                     std::string(filled, '#'), std::string(kBarWidth - filled, '.'), fraction * 100,
-                     progress.steps, progress.imbalance,
-                     seconds > 0 ? static_cast<double>(progress.done_tokens) / seconds : 0.0);
+  return fmt::format("{:<8} [{}{}] {:3.0f} %  {}", label, std::string(filled, '#'),
+                     std::string(kBarWidth - filled, '.'), fraction * 100, detail);
 }
 
 }  // namespace steelyard

@@ -69,6 +69,7 @@ Result<Plan> Run::MakePlan(int window_idx, double* plan_ms) {
   input.options = plan_options_;
   PlanContext context;
   context.executor = context_.executor;
+  context.cancel = context_.cancel;
   const TimePoint begin = context_.clock->Now();
   Result<Plan> plan = policy_->MakePlan(input, state_, context);
   *plan_ms = std::chrono::duration<double, std::milli>(context_.clock->Now() - begin).count();

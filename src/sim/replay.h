@@ -45,6 +45,7 @@ struct ReplayInput {
 struct ReplayContext {
   Executor* executor = &Executor::Inline();
   const Clock* clock = &Clock::System();
+  const CancelFlag* cancel = nullptr;  // polled by every plan; may be null
   /// Called after planning on each window with the placement now in force; a failure ends the
   /// replay. May be empty.
   std::function<Status(int window_idx, const Placement& in_force)> after_plan = {};

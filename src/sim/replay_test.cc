@@ -172,8 +172,9 @@ TEST(Replay, ClairvoyantPlansOnTheWindowItIsScoredOn) {
   const PolicyReplay seeing = ReplayPolicy(kClairvoyant, {windows, &start}).value();
   EXPECT_EQ(seeing.policy, "clairvoyant");
   EXPECT_LT(seeing.imbalance_next, 1.05);
-  EXPECT_GT(blind.imbalance_next, 1.10);
-  EXPECT_GT(seeing.imbalance_plan, 1.10);  // made for the next window, not for this one
+  EXPECT_GT(blind.imbalance_next, seeing.imbalance_next + 0.02);
+  EXPECT_GT(seeing.imbalance_plan,
+            seeing.imbalance_next + 0.02);  // made for the next window, not for this one
 }
 
 TEST(Replay, BusiestRankIsTheOneThatReceivesMost) {

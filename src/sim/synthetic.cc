@@ -125,6 +125,12 @@ Status SyntheticSpec::Validate() const {
       return InvalidArgument(fmt::format("{} is {}, but must be at least 1", name, value));
     }
   }
+  constexpr double kMostCounts = 1 << 28;  // 2 GiB
+  const double counts = 1.0 * num_bins * num_layers * num_experts;
+  if (counts > kMostCounts) {
+    return InvalidArgument(fmt::format("{} bins x {} layers x {} experts are more than {} counts",
+                                       num_bins, num_layers, num_experts, kMostCounts));
+  }
   if (pairs_per_bin < 0 || pairs_per_bin > kMostPairs) {
     return InvalidArgument(
         fmt::format("pairs_per_bin is {}, but must be in [0, {}]", pairs_per_bin, kMostPairs));

@@ -110,6 +110,8 @@ TEST(Synthetic, RefusesWhatItCannotMake) {
            Row{[](SyntheticSpec& s) { s.num_experts = -1; },
                "num_experts is -1, but must be at least 1"},
            Row{[](SyntheticSpec& s) { s.period = 0; }, "period is 0, but must be at least 1"},
+           Row{[](SyntheticSpec& s) { s.num_bins = 1 << 23; },
+               "8388608 bins x 4 layers x 64 experts are more than 268435456 counts"},
            Row{[](SyntheticSpec& s) { s.pairs_per_bin = -1; },
                "pairs_per_bin is -1, but must be in [0, 4294967295]"},
            Row{[](SyntheticSpec& s) { s.sigma = NAN; }, "sigma is nan, but must be in [0, 20]"},
