@@ -227,6 +227,7 @@ TEST_P(EveryPolicy, RepeatsAndThreadsGiveTheSameBits) {
       for (size_t layer_idx = 0; layer_idx < plan.layers.size(); ++layer_idx) {
         ASSERT_EQ(other.layers[layer_idx].imbalance_after, plan.layers[layer_idx].imbalance_after);
         ASSERT_EQ(other.layers[layer_idx].verdict, plan.layers[layer_idx].verdict);
+        ASSERT_EQ(other.layers[layer_idx].wanted, plan.layers[layer_idx].wanted);
       }
     }
   }
