@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "plan/plan_builder.h"
+#include "steelyard/placement/placement.h"
 
 namespace steelyard {
 namespace {
@@ -56,19 +58,11 @@ int64_t MovesOfAll(std::span<const LayerCurve> curves) {
   return moves;
 }
 
-Result<bool> LimitReplacedDuplicates(const Placement& current, const MoveBudget& budget,
-                                     std::span<const LayerCurve> curves,
+Result<bool> LimitReplacedDuplicates(const MoveBudget& budget, std::span<const LayerCurve> curves,
                                      std::span<int> max_replaced) {
-  const auto num_layers = static_cast<int>(curves.size());
-  std::vector<int> replaced(num_layers);
   int64_t left = budget.moves;
-  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-    const LayerCurve& curve = curves[layer_idx];
-    // Of duplicates on ranks that are no longer there some are merely dropped.
-    replaced[layer_idx] =
-        std::min(curve.points[0].moves, current.CountDuplicates(layer_idx) -
-                                            static_cast<int>(curve.kept_duplicates.size()));
-    left -= curve.points[0].moves - replaced[layer_idx];
+  for (size_t layer_idx = 0; layer_idx < curves.size(); ++layer_idx) {
+    left -= curves[layer_idx].points[0].moves - curves[layer_idx].num_replaced;
     if (left < 0) {
       return FailedPrecondition(
           fmt::format("layer {}: experts without a live slot and slots without an expert take the "
@@ -77,11 +71,11 @@ Result<bool> LimitReplacedDuplicates(const Placement& current, const MoveBudget&
     }
   }
   bool fewer = false;
-  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-    const auto granted = static_cast<int>(std::min<int64_t>(replaced[layer_idx], left));
-    fewer = fewer || granted < replaced[layer_idx];
-    max_replaced[layer_idx] = granted;
-    left -= granted;
+  for (size_t layer_idx = 0; layer_idx < curves.size(); ++layer_idx) {
+    const int replaced = curves[layer_idx].num_replaced;
+    max_replaced[layer_idx] = static_cast<int>(std::min<int64_t>(replaced, left));
+    fewer = fewer || max_replaced[layer_idx] < replaced;
+    left -= max_replaced[layer_idx];
   }
   return fewer;
 }
@@ -108,6 +102,32 @@ std::vector<size_t> ChooseWithin(int64_t max_moves, std::span<const LayerCurve> 
     chosen[best] = next[best].point;
     next[best] = BestPurchase(curves[best], chosen[best], left);
   }
+}
+
+void WritePoint(const LayerCurve& curve, size_t point_idx, int slots_per_rank,
+                std::span<int32_t> slot_to_expert) {
+  std::copy(curve.start.begin(), curve.start.end(), slot_to_expert.begin());
+  const auto slot_of = [&](int rank, int32_t expert) {
+    const auto begin = slot_to_expert.begin() + static_cast<ptrdiff_t>(rank) * slots_per_rank;
+    return std::find(begin, begin + slots_per_rank, expert);
+  };
+  for (size_t i = 0; i < point_idx; ++i) {
+    const Step& step = curve.steps[i];
+    *slot_of(step.rank_a, step.expert_a) = step.expert_b;
+    if (!step.is_replacement()) *slot_of(step.rank_b, step.given_by_b()) = step.expert_a;
+  }
+  for (size_t slot = 0; slot < slot_to_expert.size(); ++slot) {
+    const int32_t stays = curve.reference[slot];
+    if (stays < 0 || slot_to_expert[slot] == stays) continue;
+    const int rank = static_cast<int>(slot) / slots_per_rank;
+    const auto place = slot_of(rank, stays);
+    const auto end = slot_to_expert.begin() + (static_cast<ptrdiff_t>(rank) + 1) * slots_per_rank;
+    if (place != end) std::swap(*place, slot_to_expert[slot]);
+  }
+  for (int32_t& expert : slot_to_expert) {
+    if (expert == kClosedSlot) expert = kNoExpert;
+  }
+  for (const KeptDuplicate& kept : curve.kept_duplicates) slot_to_expert[kept.slot] = kept.expert;
 }
 
 }  // namespace steelyard

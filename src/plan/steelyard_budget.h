@@ -8,7 +8,7 @@
 
 #include "plan/steelyard_fit.h"
 #include "plan/steelyard_layer_state.h"
-#include "steelyard/placement/placement.h"
+#include "steelyard/base/status.h"
 #include "steelyard/plan/policy.h"
 
 namespace steelyard {
@@ -26,6 +26,7 @@ struct LayerCurve {
   std::vector<KeptDuplicate> kept_duplicates;  // of those
   std::vector<Step> steps;                     // of the search from there
   std::vector<CurvePoint> points;              // [steps.size() + 1] after so many steps
+  int num_replaced = 0;                        // duplicates in place of which `start` has others
   double price = 0.0;                          // of a move, in units of load
   bool has_scratch = false;
   CurvePoint scratch = {};
@@ -46,11 +47,10 @@ struct MoveBudget {
 /// Moves of all last points, those that the layers would take by themselves.
 int64_t MovesOfAll(std::span<const LayerCurve> curves);
 
-/// Where replacing all duplicates of `current` takes more moves than there are: how many each layer
-/// may replace, the lowest layers first; then true. Fails with kFailedPrecondition, naming the
-/// layer, where what is due besides takes more.
-Result<bool> LimitReplacedDuplicates(const Placement& current, const MoveBudget& budget,
-                                     std::span<const LayerCurve> curves,
+/// Where replacing all duplicates takes more moves than there are: how many each layer may replace,
+/// the lowest layers first; then true. Fails with kFailedPrecondition, naming the layer, where what
+/// is due besides takes more.
+Result<bool> LimitReplacedDuplicates(const MoveBudget& budget, std::span<const LayerCurve> curves,
                                      std::span<int> max_replaced);
 
 /// A point of each curve, [layers], such that their moves together are at most `max_moves`: of all
@@ -58,5 +58,10 @@ Result<bool> LimitReplacedDuplicates(const Placement& current, const MoveBudget&
 /// of gain per move; ties go to the lower layer. Moves pay their price, but for those of a plan
 /// from scratch. Requires: the first points fit.
 std::vector<size_t> ChooseWithin(int64_t max_moves, std::span<const LayerCurve> curves);
+
+/// Writes the placement, [num_slots], at a point of a curve that is not from scratch: what stays on
+/// a rank stays in its slot.
+void WritePoint(const LayerCurve& curve, size_t point_idx, int slots_per_rank,
+                std::span<int32_t> slot_to_expert);
 
 }  // namespace steelyard

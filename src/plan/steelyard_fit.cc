@@ -29,7 +29,8 @@ Status LayerFitter::Fit(std::span<const double> expert_loads, const RowInForce& 
                         MoveLedger* ledger, int max_replaced, std::span<int32_t> fitted) {
   loads_ = expert_loads;
   ledger_ = ledger;
-  num_replaceable_ = max_replaced;
+  max_replaced_ = max_replaced;
+  num_replaced_ = 0;
   fitted_ = fitted;
   duplicates_.clear();
   kept_duplicates_.clear();
@@ -201,8 +202,8 @@ Status LayerFitter::FillFreeSlots() {
         std::find_if(duplicates_.begin(), duplicates_.end(),
                      [slot](const KeptDuplicate& held) { return held.slot == slot; });
     const bool was_duplicate = duplicate != duplicates_.end();
-    if ((!was_duplicate || num_replaceable_ > 0) && Fill(rank, slot)) {
-      num_replaceable_ -= was_duplicate ? 1 : 0;
+    if ((!was_duplicate || num_replaced_ < max_replaced_) && Fill(rank, slot)) {
+      num_replaced_ += was_duplicate ? 1 : 0;
       continue;
     }
     if (!was_duplicate) {

@@ -41,6 +41,7 @@ class LayerFitter {
   /// nothing stays for sure.
   std::span<const int32_t> reference() const { return reference_; }
   std::span<const KeptDuplicate> kept_duplicates() const { return kept_duplicates_; }
+  int num_replaced() const { return num_replaced_; }
 
  private:
   bool CopyPlain(const RowInForce& in_force);
@@ -66,7 +67,8 @@ class LayerFitter {
   std::span<const double> loads_;
   std::span<int32_t> fitted_;
   MoveLedger* ledger_ = nullptr;
-  int num_replaceable_ = 0;
+  int max_replaced_ = 0;
+  int num_replaced_ = 0;
   std::vector<int32_t> reference_;  // [num_slots]
   std::vector<int32_t> copies_;     // [num_experts] ranks that hold it
   std::vector<int32_t> held_by_;    // [num_experts] last rank seen to hold it

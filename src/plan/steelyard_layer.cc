@@ -249,6 +249,7 @@ void LayerPlanner::WriteCurve(const LayerDecision& decision, LayerCurve& curve) 
   curve.kept_duplicates.assign(duplicates.begin(), duplicates.end());
   curve.steps = log_;
   curve.price = price_;
+  curve.num_replaced = fitter_.num_replaced();
   curve.has_scratch = decision.from_scratch;
   curve.scratch = {.objective = state_.Objective(), .moves = scratch_moves_};
   curve.points.clear();
@@ -261,13 +262,6 @@ void LayerPlanner::WriteCurve(const LayerDecision& decision, LayerCurve& curve) 
     curve.points.push_back({.objective = state_.Objective(), .moves = ledger_.moves()});
   }
   state_.Follow(nullptr);
-}
-
-void LayerPlanner::WritePoint(const LayerCurve& curve, size_t point_idx,
-                              std::span<int32_t> slot_to_expert) {
-  state_.Assign(curve.start);
-  for (size_t i = 0; i < point_idx; ++i) state_.Apply(curve.steps[i]);
-  WriteSlots(curve.reference, curve.kept_duplicates, slot_to_expert);
 }
 
 }  // namespace steelyard

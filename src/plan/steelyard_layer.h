@@ -47,9 +47,6 @@ class LayerPlanner {
   /// slots_per_rank <= num_experts, the num_bins of Prepare() rows.
   Result<LayerDecision> Plan(const LayerTask& task, std::span<int32_t> slot_to_expert);
 
-  /// Writes the placement at a point of a curve, one that is not from scratch.
-  void WritePoint(const LayerCurve& curve, size_t point_idx, std::span<int32_t> slot_to_expert);
-
  private:
   LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;

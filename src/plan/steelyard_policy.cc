@@ -121,20 +121,19 @@ class SteelyardPolicy : public Policy {
   Status KeepWithinBudget(const PlanInput& input, const PlanContext& context,
                           std::span<int32_t> slot_to_expert) {
     const MoveBudget budget = MoveBudget::Of(input.options);
-    STEELYARD_ASSIGN_OR_RETURN(
-        const bool fewer_replaced,
-        LimitReplacedDuplicates(*input.current, budget, curves_, max_replaced_));
+    STEELYARD_ASSIGN_OR_RETURN(const bool fewer_replaced,
+                               LimitReplacedDuplicates(budget, curves_, max_replaced_));
     if (fewer_replaced) {
       STEELYARD_RETURN_IF_ERROR(PlanLayers(input, context, slot_to_expert));
     }
     if (MovesOfAll(curves_) <= budget.moves) return Status::Ok();
     const std::vector<size_t> chosen = ChooseWithin(budget.moves, curves_);
     const size_t num_slots = topology_.num_slots();
-    context.executor->Run(input.current->num_layers(), [&](int layer_idx, int worker_idx) {
+    context.executor->Run(input.current->num_layers(), [&](int layer_idx, int) {
       const LayerCurve& curve = curves_[layer_idx];
       if (chosen[layer_idx] + 1 == curve.num_points()) return;
       const std::span<int32_t> slots = slot_to_expert.subspan(layer_idx * num_slots, num_slots);
-      workers_[worker_idx].planner.WritePoint(curve, chosen[layer_idx], slots);
+      WritePoint(curve, chosen[layer_idx], topology_.slots_per_rank(), slots);
       const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
       LayerDecision& decision = decisions_[layer_idx];
       decision.limit = budget.limit;
@@ -207,18 +206,18 @@ class SteelyardPolicy : public Policy {
                      .slots_per_rank = current_topology.slots_per_rank()},
         .from_scratch = other_ranks && (topology_.num_ranks() != current_topology.num_ranks() ||
                                         input.current->IsContiguous(layer_idx)),
-        .price = options.price * choice_.price_factor(),
+        .price = options.price * choice_.price_factor(candidate_idx),
         .gate = options.gate,
         .limits = options.limits.any() ? &options.limits : nullptr,
         .max_replaced = max_replaced_[layer_idx],
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
     STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
     decision.predictor = predictor;
-    if (is_best && choice_.keeps_plans()) {
+    if (choice_.keeps_plans()) {
       const auto imbalance = [&](std::span<const int32_t> slots) {
         return Imbalance(rows, slots, {}, input.topology(), {}, worker.score);
       };
-      choice_.Use(layer_idx, candidate_idx, imbalance(current) - imbalance(slot_to_expert));
+      choice_.Promise(layer_idx, candidate_idx, imbalance(current) - imbalance(slot_to_expert));
     }
     return decision;
   }
