@@ -11,6 +11,9 @@ namespace {
 
 constexpr double kWindowDecay = 0.8;  // of kEma and kPhases, from a window to the one before it
 constexpr int kPooledWindows = 4;
+// Of kRecency: the newest bin of a window weighs no more than this against that of the next window,
+// so that windows of one bin are not all alike.
+constexpr double kOlderWindow = 0.25;
 // Neighbours whose distance says what is usual.
 constexpr int kMaxNeighbours = 8;
 constexpr double kUnlikeFactor = 2.0;
@@ -167,11 +170,13 @@ void Forecaster::Recency(double recency) {
   double weight = 1.0;
   int row = num_rows_;
   for (auto w = relevant_.rbegin(); w != relevant_.rend(); ++w) {
+    const double newest = weight;
     for (int i = windows_[*w].num_bins - 1; i >= 0; --i) {
       row = std::max(row - 1, 0);
       AddBin(windows_[*w].first_bin + i, weight, Row(row));
       weight *= recency;
     }
+    weight = std::min(weight, kOlderWindow * newest);
   }
 }
 

@@ -11,20 +11,18 @@ constexpr double kFade = 0.8;      // of scores and gains, from one plan to the 
 constexpr double kTogether = 0.8;  // the part of a layer's score that is that of all layers
 // A gain that is taken to have come true before there is any to judge.
 constexpr double kPriorGain = 0.02;
-constexpr double kLeastRealised = 0.3;
+constexpr double kLeastRealised = 0.4;
 
-// What PolicyState::values begins with, before the layers' values.
-enum Header { kLayers, kSlots, kCandidates, kPromised, kRealised, kHeaderSize };
-// What a layer's values begin with, before the scores of its candidates.
-enum LayerHeader { kUsed, kLayerPromised, kLayerSize };
+// PolicyState::values: a header, promised and realised gain of each candidate, promised gain and
+// score of each plan.
+enum Header { kLayers, kSlots, kCandidates, kHeaderSize };
 
 }  // namespace
 
 void PredictorChoice::Prepare(int num_layers) {
   candidates_.reserve(kPredictors.size());
-  layers_.reserve(num_layers);
-  scores_.reserve(num_layers * kPredictors.size());
-  all_scores_.reserve(kPredictors.size());
+  totals_.reserve(kPredictors.size());
+  records_.reserve(num_layers * kPredictors.size());
 }
 
 void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
@@ -32,27 +30,25 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
   candidates_.assign(1, input.options.predictor);
   if (input.options.predictor == Predictor::kAuto) {
     candidates_.assign(
-        {Predictor::kRecency, Predictor::kLast, Predictor::kEma, Predictor::kPooled});
+        {Predictor::kEma, Predictor::kRecency, Predictor::kLast, Predictor::kPooled});
     if (shape.num_phases > 1) candidates_.push_back(Predictor::kPhases);
   }
+  const auto recency = std::find(candidates_.begin(), candidates_.end(), Predictor::kRecency);
+  for_one_window_ =
+      recency == candidates_.end() ? 0 : static_cast<int>(recency - candidates_.begin());
   num_layers_ = shape.num_layers;
   num_slots_ = input.topology().num_slots();
   keeps_plans_ = input.history.size() > 1 && input.topology() == input.current->topology();
-  layers_.assign(num_layers_, {});
-  promised_ = 0.0;
-  realised_ = 0.0;
-  price_factor_ = 1.0;
-  const size_t num_candidates = candidates_.size();
-  scores_.assign(num_layers_ * num_candidates, 0.0);
-  all_scores_.assign(num_candidates, 0.0);
+  totals_.assign(candidates_.size(), {});
+  records_.assign(num_layers_ * candidates_.size(), {});
   remembers_ = keeps_plans_ && Recall(state, input.topology());
   if (!remembers_ && keeps_plans_) plans_.assign(PlanOffset(num_layers_, 0), kNoExpert);
 }
 
 bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology) {
-  const size_t per_layer = kLayerSize + candidates_.size();
   const std::vector<double>& values = state.values;
-  if (values.size() != kHeaderSize + num_layers_ * per_layer || values[kLayers] != num_layers_ ||
+  const size_t num_values = kHeaderSize + 2 * (totals_.size() + records_.size());
+  if (values.size() != num_values || values[kLayers] != num_layers_ ||
       values[kSlots] != static_cast<double>(num_slots_) ||
       values[kCandidates] != static_cast<double>(candidates_.size()) ||
       state.slots.size() != PlanOffset(num_layers_, 0)) {
@@ -63,13 +59,14 @@ bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology)
       return false;  // other ranks were dead
     }
   }
-  promised_ = values[kPromised];
-  realised_ = values[kRealised];
-  const double* layer = values.data() + kHeaderSize;
-  for (int i = 0; i < num_layers_; ++i, layer += per_layer) {
-    layers_[i].used = static_cast<int>(layer[kUsed]);
-    layers_[i].promised = layer[kLayerPromised];
-    std::copy(layer + kLayerSize, layer + per_layer, &score(i, 0));
+  const double* value = values.data() + kHeaderSize;
+  for (Total& total : totals_) {
+    total.promised = *value++;
+    total.realised = *value++;
+  }
+  for (PlanRecord& record : records_) {
+    record.promised = *value++;
+    record.score = *value++;
   }
   plans_ = state.slots;
   return true;
@@ -85,32 +82,39 @@ void PredictorChoice::Judge(int layer_idx, Span2<const double> bins, const Topol
   const double kept = imbalance(num_candidates);
   for (int k = 0; k < num_candidates; ++k) {
     const double planned = imbalance(k);
-    if (k == layers_[layer_idx].used) layers_[layer_idx].realised = kept - planned;
-    score(layer_idx, k) = kFade * score(layer_idx, k) + planned;
+    PlanRecord& record = plan_of(layer_idx, k);
+    record.realised = kept - planned;
+    record.score = kFade * record.score + planned;
   }
 }
 
 void PredictorChoice::FinishJudging() {
   const double part = 1.0 / num_layers_;
-  promised_ *= kFade;
-  realised_ *= kFade;
-  for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
-    promised_ += part * layers_[layer_idx].promised;
-    realised_ += part * layers_[layer_idx].realised;
-    for (size_t k = 0; k < candidates_.size(); ++k) {
-      all_scores_[k] += part * score(layer_idx, static_cast<int>(k));
+  for (size_t k = 0; k < totals_.size(); ++k) {
+    Total& total = totals_[k];
+    total.promised *= kFade;
+    total.realised *= kFade;
+    for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
+      const PlanRecord& record = plan_of(layer_idx, static_cast<int>(k));
+      total.promised += part * record.promised;
+      total.realised += part * record.realised;
+      total.score += part * record.score;
     }
+    const double realised_part =
+        (total.realised + kPriorGain) / (std::max(total.promised, 0.0) + kPriorGain);
+    total.price_factor = 1.0 / std::clamp(realised_part, kLeastRealised, 1.0);
   }
-  const double realised_part = (realised_ + kPriorGain) / (std::max(promised_, 0.0) + kPriorGain);
-  price_factor_ = 1.0 / std::clamp(realised_part, kLeastRealised, 1.0);
 }
 
 int PredictorChoice::best(int layer_idx) const {
+  if (!keeps_plans_) {
+    return for_one_window_;
+  }
   int best = 0;
   double least = 0.0;
   for (size_t k = 0; k < candidates_.size(); ++k) {
-    const double own = scores_[layer_idx * candidates_.size() + k];
-    const double together = kTogether * all_scores_[k] + (1.0 - kTogether) * own;
+    const double own = records_[layer_idx * candidates_.size() + k].score;
+    const double together = kTogether * totals_[k].score + (1.0 - kTogether) * own;
     if (k == 0 || together < least) {
       best = static_cast<int>(k);
       least = together;
@@ -130,19 +134,19 @@ PolicyState PredictorChoice::Remember(const Placement& current) const {
     return state;
   }
   const size_t num_candidates = candidates_.size();
+  state.values.reserve(kHeaderSize + 2 * (totals_.size() + records_.size()));
   state.values.resize(kHeaderSize);
   state.values[kLayers] = num_layers_;
   state.values[kSlots] = static_cast<double>(num_slots_);
   state.values[kCandidates] = static_cast<double>(num_candidates);
-  state.values[kPromised] = promised_;
-  state.values[kRealised] = realised_;
+  for (const Total& total : totals_) {
+    state.values.insert(state.values.end(), {total.promised, total.realised});
+  }
+  for (const PlanRecord& record : records_) {
+    state.values.insert(state.values.end(), {record.promised, record.score});
+  }
   state.slots = plans_;
   for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
-    state.values.push_back(layers_[layer_idx].used);
-    state.values.push_back(layers_[layer_idx].promised);
-    const auto scores = scores_.begin() + static_cast<ptrdiff_t>(layer_idx * num_candidates);
-    state.values.insert(state.values.end(), scores,
-                        scores + static_cast<ptrdiff_t>(num_candidates));
     const std::span<const int32_t> in_force = current.slot_to_expert(layer_idx);
     std::copy(in_force.begin(), in_force.end(),
               state.slots.begin() +

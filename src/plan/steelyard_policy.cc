@@ -168,7 +168,7 @@ class SteelyardPolicy : public Policy {
     worker.forecaster.Read(input.history, bins_, layer_idx);
     const int best = choice_.best(layer_idx);
     const int num_candidates =
-        choice_.keeps_plans() ? static_cast<int>(choice_.candidates().size()) : 1;
+        choice_.keeps_plans() ? static_cast<int>(choice_.candidates().size()) : 0;
     for (int k = 0; k < num_candidates; ++k) {
       if (k == best) continue;
       STEELYARD_RETURN_IF_ERROR(
