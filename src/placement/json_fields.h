@@ -30,13 +30,14 @@ Result<std::vector<int32_t>> IntsAt(const Json& value, int low, std::string_view
 /// An array of numbers.
 Result<std::vector<double>> NumbersAt(const Json& value, std::string_view place);
 
-/// Appends "a,b,c". Of a double the shortest text that reads back as the same bits.
+/// Appends "a,b,c", or with another separator. Of a double the shortest text that reads back as the
+/// same bits.
 template <typename Values>
-void AppendList(const Values& values, std::string& text) {
-  std::string_view separator;
+void AppendList(const Values& values, std::string& text, std::string_view separator = ",") {
+  bool is_first = true;
   for (const auto value : values) {
-    fmt::format_to(std::back_inserter(text), "{}{}", separator, value);
-    separator = ",";
+    fmt::format_to(std::back_inserter(text), "{}{}", is_first ? "" : separator, value);
+    is_first = false;
   }
 }
 
