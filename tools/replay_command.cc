@@ -35,7 +35,7 @@ struct ReplayCommand {
   std::optional<double> link_gbps;
   std::optional<double> step_ms;
   std::optional<double> tokens_per_step;
-  double top_k = 1.0;
+  std::optional<double> top_k;
   bool json = false;
   TopologyOptions topology;
   PolicyOptions policy;
@@ -46,7 +46,7 @@ struct ReplayCommand {
 
  private:
   void ResolvePolicies();
-  Result<std::optional<CostModel>> MakeCostModel() const;
+  Result<std::optional<CostModel>> MakeCostModel(const TraceOrigin& origin) const;
   Status CheckOutputs() const;
   Status ReplayAll(const ReplayInput& input, ReplayReport& report) const;
   Status Dump(const std::string& name, int window_idx, const Placement& in_force) const;
@@ -70,7 +70,7 @@ void ReplayCommand::ResolvePolicies() {
 }
 
 // None where no option asks for it.
-Result<std::optional<CostModel>> ReplayCommand::MakeCostModel() const {
+Result<std::optional<CostModel>> ReplayCommand::MakeCostModel(const TraceOrigin& origin) const {
   if (!link_gbps.has_value() && !step_ms.has_value() && !tokens_per_step.has_value()) {
     return std::optional<CostModel>();
   }
@@ -85,7 +85,7 @@ Result<std::optional<CostModel>> ReplayCommand::MakeCostModel() const {
                         .link_gbps = *link_gbps,
                         .step_ms = *step_ms,
                         .tokens_per_step = *tokens_per_step,
-                        .top_k = top_k};
+                        .top_k = top_k.value_or(std::max(1, origin.top_k))};
   STEELYARD_RETURN_IF_ERROR(model.Validate());
   return std::optional<CostModel>(model);
 }
@@ -170,10 +170,10 @@ Status ReplayCommand::Run() {
   ResolvePolicies();
   STEELYARD_RETURN_IF_ERROR(policy.Check());
   ReplayReport replayed;
-  STEELYARD_ASSIGN_OR_RETURN(replayed.cost_model, MakeCostModel());
-  STEELYARD_ASSIGN_OR_RETURN(const LoadWindow loads, ReadLoads(trace));
-  const LoadShape& shape = loads.shape();
-  const Result<std::vector<LoadWindow>> windows = CutWindows(loads, bins_per_window);
+  STEELYARD_ASSIGN_OR_RETURN(const LoadTrace read, ReadLoadTrace(trace));
+  STEELYARD_ASSIGN_OR_RETURN(replayed.cost_model, MakeCostModel(read.origin));
+  const LoadShape& shape = read.loads.shape();
+  const Result<std::vector<LoadWindow>> windows = CutWindows(read.loads, bins_per_window);
   if (!windows.ok()) return windows.status().WithContext(trace);
   STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
   STEELYARD_ASSIGN_OR_RETURN(const Placement start,
@@ -245,9 +245,9 @@ void ReplayCommand::AddCostTo(CLI::App* command) {
       ->check(NotNegative());
   command
       ->add_option("--top-k", top_k,
-                   "Cost model: experts that a token goes to, each of which counts in the trace")
-      ->check(NotNegative())
-      ->capture_default_str();
+                   "Cost model: experts that a token goes to, each of which counts in the trace; "
+                   "default what the trace says, else 1")
+      ->check(NotNegative());
 }
 
 }  // namespace

@@ -13,12 +13,12 @@ namespace {
 
 constexpr std::string_view kStyle = R"(
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:960px;margin:0 auto;padding:24px 20px 60px}
+main{max-width:1000px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:26px;margin:0 0 2px}h2{font-size:18px;margin:34px 0 8px}
 p{margin:6px 0;color:var(--soft)}code{color:var(--ink)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:nowrap}
-th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--rule)}
+th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--rule)}
 th{color:var(--soft);font-weight:600}th:first-child,td:first-child{text-align:left}
 td.best{font-weight:700;color:var(--c0)}
 .panel{background:var(--panel);border-radius:8px;padding:10px;margin:14px 0}
@@ -97,6 +97,9 @@ Plot FrontierPlot(const ReplayReport& report) {
       line.points.push_back(
           {point.moves_per_cycle, point.imbalance_next, fmt::format("{}", point.price)});
     }
+    std::sort(line.points.begin(), line.points.end(), [](const PlotPoint& a, const PlotPoint& b) {
+      return a.x != b.x ? a.x < b.x : a.y < b.y;
+    });
     plot.series.push_back(std::move(line));
   }
   return plot;
@@ -134,7 +137,8 @@ std::string CostSection(const ReplayReport& report) {
          fmt::format(
              "<p>Against the placement at the start, kept for ever: {:.1f} steps a window of {} "
              "tokens, each with {} ms of MoE at the start; {} bytes an expert over {} Gbit/s into "
-             "the rank that receives most, as if no transfer were hidden.</p>\n",
+             "the rank that receives most, as if no transfer were hidden. Break even: the "
+             "steps that a window needs for later plans to pay by themselves.</p>\n",
              steps, model.tokens_per_step, model.step_ms, model.expert_bytes, model.link_gbps) +
          HtmlTable(CostTable(report), -1);
 }

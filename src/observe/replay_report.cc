@@ -120,8 +120,8 @@ ReportTable PolicyTable(const ReplayReport& report) {
 }
 
 ReportTable CostTable(const ReplayReport& report) {
-  ReportTable table{{"policy", "saved ms/window", "spent ms/window", "first plan ms", "net ms",
-                     "net %", "break-even steps", "pays"},
+  ReportTable table{{"policy", "saved ms/window", "spent ms/window", "first spent ms", "net ms",
+                     "net %", "break even", "pays"},
                     {}};
   for (size_t i = 0; i < report.costs.size(); ++i) {
     const PolicyCost& cost = report.costs[i];
@@ -166,8 +166,10 @@ std::string ReplayText(const ReplayReport& report) {
     append(FrontierTable(report));
   }
   if (report.cost_model.has_value()) {
-    text += fmt::format("\nagainst the placement at the start, {:.1f} steps a window:\n",
-                        report.costs.empty() ? 0.0 : report.costs[0].steps_per_window);
+    text += fmt::format(
+        "\nagainst the placement at the start, {:.1f} steps a window (break even: steps it "
+        "needs):\n",
+        report.costs.empty() ? 0.0 : report.costs[0].steps_per_window);
     append(CostTable(report));
   }
   return text;

@@ -13,21 +13,27 @@ constexpr int kNumColors = 10;
 constexpr double kWidth = 860.0;
 constexpr double kHeight = 340.0;
 constexpr double kLeft = 66.0;
-constexpr double kRight = 150.0;  // the legend
+constexpr double kRight = 172.0;  // the legend
 constexpr double kTop = 34.0;
 constexpr double kBottom = 48.0;
 constexpr size_t kMostMarked = 80;  // points of a line that get a dot each
 
 constexpr std::string_view kStyle = R"(
 :root{--ink:#1c2430;--soft:#5b6675;--rule:#dfe4ea;--page:#ffffff;--panel:#f6f8fa;
---c0:#1463d8;--c1:#d1343b;--c2:#d97a06;--c3:#16825d;--c4:#7d4cc2;--c5:#8a929d;--c6:#b08d57;--c7:#14171c;--c8:#0c8599;--c9:#c2418c}
-@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--rule:#333c48;--page:#14181e;--panel:#1b2129;
---c0:#6ea8ff;--c1:#ff7b80;--c2:#f5ab4b;--c3:#55cf9f;--c4:#b795f5;--c5:#8d97a5;--c6:#cbb083;--c7:#f2f4f7;--c8:#5ccfe0;--c9:#f08bc3}}
+--c0:#1463d8;--c1:#d1343b;--c2:#d97a06;--c3:#16825d;--c4:#7d4cc2;
+--c5:#8a929d;--c6:#b08d57;--c7:#14171c;--c8:#0c8599;--c9:#c2418c}
+@media (prefers-color-scheme:dark){
+:root{--ink:#e6eaf0;--soft:#9aa5b4;--rule:#333c48;--page:#14181e;--panel:#1b2129;
+--c0:#6ea8ff;--c1:#ff7b80;--c2:#f5ab4b;--c3:#55cf9f;--c4:#b795f5;
+--c5:#8d97a5;--c6:#cbb083;--c7:#f2f4f7;--c8:#5ccfe0;--c9:#f08bc3}}
 svg.plot{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
-svg.plot text{fill:var(--soft)}svg.plot .title{fill:var(--ink);font-size:14px;font-weight:600}
+svg.plot text{fill:var(--soft)}
+svg.plot .title{fill:var(--ink);font-size:14px;font-weight:600}
 svg.plot .name{fill:var(--ink)}svg.plot .point{font-size:11px}
-svg.plot .grid{stroke:var(--rule);stroke-width:1}svg.plot .axis{stroke:var(--soft);stroke-width:1}
-svg.plot .line{fill:none;stroke-width:1.6;stroke-linejoin:round}svg.plot .strong{stroke-width:3}
+svg.plot .grid{stroke:var(--rule);stroke-width:1}
+svg.plot .axis{stroke:var(--soft);stroke-width:1}
+svg.plot .line{fill:none;stroke-width:1.6;stroke-linejoin:round}
+svg.plot .strong{stroke-width:3}
 svg.plot .dashed{stroke-dasharray:6 4}
 )";
 

@@ -36,8 +36,8 @@ Plot Diagonal() {
 
 TEST(SvgPlot, PointsLieWhereTheAxesSay) {
   const std::string svg = SvgPlot(Diagonal());
-  // The plotting area is x 66..710, y 292..34, and y has 4 % above its largest value.
-  EXPECT_THAT(svg, HasSubstr("d=\"M66.0 292.0L388.0 168.0L710.0 43.9\""));
+  // The plotting area is x 66..688, y 292..34, and y has 4 % above its largest value.
+  EXPECT_THAT(svg, HasSubstr("d=\"M66.0 292.0L377.0 168.0L688.0 43.9\""));
   EXPECT_THAT(svg, HasSubstr(">window (number)</text>"));
   EXPECT_THAT(svg, HasSubstr(">load (tokens)</text>"));
   EXPECT_THAT(svg, HasSubstr(">end</text>"));
@@ -55,7 +55,7 @@ TEST(SvgPlot, MagnitudesAreEvenlySpaced) {
   Plot plot = Diagonal();
   plot.y.scale = AxisScale::kMagnitude;
   plot.series[0].points = {{0, 0}, {5, 9}, {10, 99}};
-  EXPECT_THAT(SvgPlot(plot), HasSubstr("d=\"M66.0 292.0L388.0 163.0L710.0 34.0\""));
+  EXPECT_THAT(SvgPlot(plot), HasSubstr("d=\"M66.0 292.0L377.0 163.0L688.0 34.0\""));
 }
 
 TEST(SvgPlot, WhatCannotBeShownIsLeftOut) {
@@ -63,7 +63,7 @@ TEST(SvgPlot, WhatCannotBeShownIsLeftOut) {
   plot.series[0].points[1].y = NAN;
   const std::string svg = SvgPlot(plot);
   EXPECT_THAT(svg, Not(HasSubstr("nan")));
-  EXPECT_THAT(svg, HasSubstr("d=\"M66.0 292.0L710.0"));
+  EXPECT_THAT(svg, HasSubstr("d=\"M66.0 292.0L688.0"));
   plot.series[0].points = {};
   EXPECT_THAT(SvgPlot(plot), HasSubstr("nothing to show"));
   plot.series[0].points = {{3, 7}};

@@ -205,7 +205,7 @@ TEST(Replay, HigherPricesMoveLess) {
   EXPECT_LT(points.front().imbalance_next, points.back().imbalance_next);
 }
 
-TEST(Replay, PoliciesThatKnowNoLimitsPlanAsIfThereWereNone) {
+TEST(Replay, LimitsBindSteelyardAlone) {
   const LoadShape shape{8, 1, 2, 12};
   const std::vector<LoadWindow> windows = CutWindows(RandomTrace(shape, 1), 2).value();
   const Placement start = ContiguousOn(4, 4, shape);
@@ -213,6 +213,7 @@ TEST(Replay, PoliciesThatKnowNoLimitsPlanAsIfThereWereNone) {
   const int64_t free = ReplayPolicy("deepseek", input)->first_moves;
   input.plan.limits.moves = 3;
   EXPECT_EQ(ReplayPolicy("deepseek", input)->first_moves, free);
+  EXPECT_LE(ReplayPolicy("steelyard", input)->first_moves, 3);
 }
 
 TEST(Replay, RefusesWhatCannotBeScored) {
