@@ -1,17 +1,32 @@
-// steelyard record: serves requests with balancing off and writes the loads, nothing else.
+// steelyard record: serves requests with balancing off and writes the loads, nothing else; or makes
+// loads up.
 #include <fmt/format.h>
 
 #include <memory>
 
+#include "base/json.h"
+#include "record_synthetic.h"
 #include "run_command.h"
 
 namespace steelyard {
 namespace {
 
-Status Record(const RunCommand& run) {
-  STEELYARD_RETURN_IF_ERROR(run.Run());
+struct RecordCommand {
+  RunCommand run;
+  SyntheticOptions synthetic;
+
+  Status Run() const;
+};
+
+Status RecordCommand::Run() const {
+  if (synthetic.given() != run.model.empty() || synthetic.given() != run.requests.empty()) {
+    throw UsageError{"record serves --requests through --model, or makes loads up: --synthetic"};
+  }
+  STEELYARD_RETURN_IF_ERROR(synthetic.given() ? synthetic.WriteTo(run.record) : run.Run());
   if (!run.json) {
     fmt::print(stderr, "loads written to {}\n", run.record);
+  } else if (synthetic.given()) {
+    fmt::print("{}\n", OrderedJson{{"trace", run.record}}.dump());
   }
   return Status::Ok();
 }
@@ -19,18 +34,20 @@ Status Record(const RunCommand& run) {
 }  // namespace
 
 void AddRecordCommand(CLI::App& app) {
-  const auto run = std::make_shared<RunCommand>();
-  run->balance = "off";
-  run->answers = false;
-  run->record_option = "--out";
+  const auto options = std::make_shared<RecordCommand>();
+  RunCommand& run = options->run;
+  run.balance = "off";
+  run.answers = false;
+  run.record_option = "--out";
   CLI::App* command =
       AddCommand(app, "record", "Serve requests through a model and write the loads of its experts",
-                 [run] { return Record(*run); });
-  run->AddServingTo(command);
+                 [options] { return options->Run(); });
+  run.AddServingTo(command);
   command
-      ->add_option("--out", run->record,
+      ->add_option("--out", run.record,
                    "The trace, a row a bin: .h5 while serving, .npy or .npz at the end")
       ->required();
+  options->synthetic.AddTo(command);
 }
 
 }  // namespace steelyard

@@ -239,15 +239,11 @@ Status RunCommand::Run() const {
 }
 
 void RunCommand::AddServingTo(CLI::App* command) {
-  command
-      ->add_option("--model", model,
-                   "A Hugging Face folder: config.json, tokenizer.json, *.safetensors")
-      ->required();
-  command
-      ->add_option(
-          "--requests", requests,
-          "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}")
-      ->required();
+  command->add_option("--model", model,
+                      "A Hugging Face folder: config.json, tokenizer.json, *.safetensors");
+  command->add_option(
+      "--requests", requests,
+      "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}");
   topology.AddPlainTo(command);
   command
       ->add_option("--window", window, "Steps between two plans, and over which imbalance is taken")
@@ -276,6 +272,8 @@ void AddRunCommand(CLI::App& app) {
       app, "run", "Serve requests through a model on several ranks, balanced while it serves",
       [options] { return options->Run(); });
   options->AddServingTo(command);
+  command->get_option("--model")->required();
+  command->get_option("--requests")->required();
   command->add_option("--balance", options->balance, "off, static, sync (stops the world) or async")
       ->check(CLI::IsMember({"off", "static", "sync", "async"}))
       ->capture_default_str();

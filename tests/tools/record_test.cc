@@ -43,11 +43,12 @@ TEST_F(RecordTest, RecordedHdf5KeepsPhasesThatAnArraySums) {
 }
 
 TEST_F(RecordTest, FullDiskUnderATraceDoesNotStopTheRun) {
+  WriteRequests("r.jsonl", 8, 40);
   const CommandResult good = Run(Args({"--ranks", "2", "--window", "1", "--bins-per-window", "1"}));
   ASSERT_EQ(good.exit_code, 0) << good.err;
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const rlimit most{24 << 10, before.rlim_max};
+  const rlimit most{48 << 10, before.rlim_max};
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &most), 0);
   const pid_t child = Start(Args({"--ranks", "2", "--window", "1", "--bins-per-window", "1",
@@ -94,6 +95,12 @@ TEST_F(RecordTest, RecordWritesTheTraceAndNothingElse) {
 }
 
 TEST_F(RecordTest, RecordRefusesWhatItCannotDo) {
+  const CommandResult no_model = Run({"record", "--out", "t.h5"});
+  EXPECT_EQ(no_model.exit_code, 2);
+  EXPECT_NE(no_model.err.find("--model"), std::string::npos) << no_model.err;
+  const CommandResult both = Run(Args({"--synthetic", "steady", "--out", "t.h5"}, "record"));
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_NE(both.err.find("--synthetic"), std::string::npos) << both.err;
   const CommandResult no_out = Run(Args({"--ranks", "2"}, "record"));
   EXPECT_EQ(no_out.exit_code, 2);
   EXPECT_NE(no_out.err.find("--out"), std::string::npos) << no_out.err;
