@@ -158,11 +158,35 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
   report.moves = CountMoves(before, after, layer_idx);
 }
 
+Result<Placement> PlanBuilder::WithShares(const PlanInput& input, const Placement& placement,
+                                          const PlanContext& context) {
+  const LoadWindow& window = input.history.back();
+  const Topology& topology = placement.topology();
+  const size_t num_slots = placement.num_slots();
+  const std::span<const int32_t> slots = placement.slot_to_expert();
+  std::vector<double> shares(slots.size());
+  context.executor->Run(placement.num_layers(), [&](int layer_idx, int worker_idx) {
+    if (!CheckNotCancelled(context).ok()) return;
+    Worker& worker = workers_[worker_idx];
+    std::fill(worker.sum.begin(), worker.sum.end(), 0.0);
+    window.AddLayerTo(layer_idx, worker.sum);
+    worker.shares.Prepare(placement.num_experts(), topology);
+    worker.shares.Solve(worker.sum, placement.slot_to_expert(layer_idx), topology,
+                        std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
+  });
+  STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
+  return Placement::Create(topology, placement.num_experts(), {slots.begin(), slots.end()},
+                           DuplicateRule::kAllow, std::move(shares));
+}
+
 Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
                                 std::span<const LayerDecision> decisions, const PolicyState& state,
                                 const PlanContext& context) {
   STEELYARD_CHECK_EQ(static_cast<int>(decisions.size()), placement.num_layers());
   Prepare(*input.current, input.history.back().shape(), context.executor->num_workers());
+  if (input.options.split == SplitRule::kWeighted && !placement.has_shares()) {
+    STEELYARD_ASSIGN_OR_RETURN(placement, WithShares(input, placement, context));
+  }
   Plan plan{.placement = std::move(placement),
             .layers = std::vector<LayerReport>(decisions.size())};
   context.executor->Run(static_cast<int>(decisions.size()), [&](int layer_idx, int worker_idx) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "plan/score.h"
+#include "plan/share_solver.h"
 #include "steelyard/base/span.h"
 #include "steelyard/plan/policy.h"
 
@@ -43,7 +44,8 @@ class PlanBuilder {
   /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
   void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
 
-  /// Takes over `placement`, which is on input.topology(). `decisions` is [num_layers];
+  /// Takes over `placement`, which is on input.topology(); where shares are to be weighted and it
+  /// has none, those that are best on the last window are added. `decisions` is [num_layers];
   /// imbalances are on the last window of `input`; the digest covers `state` as it is now, so call
   /// this last. Fails with kCancelled when context.cancel was set.
   Result<Plan> Build(const PlanInput& input, Placement placement,
@@ -53,10 +55,13 @@ class PlanBuilder {
  private:
   struct Worker {
     ScoreWorkspace score;
+    ShareSolver shares;
     std::vector<double> bins;  // [num_bins, num_experts]
     std::vector<double> sum;   // [num_experts]
   };
 
+  Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
+                               const PlanContext& context);
   void Report(const PlanInput& input, int layer_idx, Plan& plan, Worker& worker) const;
 
   std::vector<Worker> workers_;  // [num_workers]

@@ -44,6 +44,14 @@ Status LayerFitter::Fit(std::span<const double> expert_loads, const RowInForce& 
   return FillFreeSlots();
 }
 
+void LayerFitter::Finish(std::span<int32_t> slot_to_expert) const {
+  if (topology_->is_plain() && kept_duplicates_.empty()) return;
+  for (int32_t& expert : slot_to_expert) {
+    if (expert == kClosedSlot) expert = kNoExpert;
+  }
+  for (const KeptDuplicate& kept : kept_duplicates_) slot_to_expert[kept.slot] = kept.expert;
+}
+
 /// The common case: the same slots, all live, and nothing twice on a rank.
 bool LayerFitter::CopyPlain(const RowInForce& in_force) {
   if (!topology_->is_plain() || in_force.num_ranks != shape_.num_ranks ||

@@ -37,6 +37,10 @@ class LayerFitter {
   Status Fit(std::span<const double> expert_loads, const RowInForce& in_force, MoveLedger* ledger,
              int max_replaced, std::span<int32_t> fitted);
 
+  /// Turns a row of the search into one of a placement: kNoExpert in slots that are not live, kept
+  /// duplicates in theirs.
+  void Finish(std::span<int32_t> slot_to_expert) const;
+
   /// After Fit(): what is in force, [num_slots], in the slots that are planned for: kNoExpert where
   /// nothing stays for sure.
   std::span<const int32_t> reference() const { return reference_; }

@@ -1,6 +1,7 @@
 #include "plan/steelyard_layer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "steelyard/placement/placement.h"
@@ -34,6 +35,7 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   binwise_.Prepare(shape_);
   score_.Reserve(shape.num_experts);
   path_.Prepare(shape_);
+  weighted_.Prepare(shape_, topology);
   fitted_.assign(shape.num_slots(), 0);
   slots_.assign(shape.num_slots(), 0);
   best_slots_.assign(shape.num_slots(), 0);
@@ -49,6 +51,9 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   log_.clear();
   price_ = 0.0;
   limit_ = BindingLimit::kNone;
+  // Without redundancy there is nothing to share.
+  is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_live_slots() > shape_.num_experts;
+  weighted_.Begin(fitter_);
   if (limiting_ != nullptr) ledger_.Begin(*task.limits, task.in_force);
   const bool has_load = state_.SetLoads(task.bins);
   STEELYARD_RETURN_IF_ERROR(
@@ -58,7 +63,7 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   if (has_load) {
     decision = PlanFitted(task, slot_to_expert);
   } else {
-    WriteSlots(fitter_.reference(), fitter_.kept_duplicates(), slot_to_expert);
+    WriteSlots(slot_to_expert);
   }
   if (task.curve != nullptr) WriteCurve(decision, *task.curve);
   const bool same =
@@ -75,25 +80,22 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
   if (shape_.topology != nullptr) {
     lower_bound_ = LayerState::kMeanLoad *
-                   LowerBound(state_.expert_loads(), *shape_.topology, SplitRule::kEven, score_);
+                   LowerBound(state_.expert_loads(), *shape_.topology, task.split, score_);
   }
   const double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(task.price / shape_.num_live_slots(),
                                                               1.0 * shape_.num_ranks));
   LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
-  const auto write = [&] {
-    WriteSlots(fitter_.reference(), fitter_.kept_duplicates(), slot_to_expert);
-  };
-  if (state_.Objective() > settled_at) {
+  if (Objective() > settled_at) {
     bool anew = task.from_scratch || IsContiguous(fitted_);
     if (!anew) {
       RepairFitted(task, settled_at);
       decision.limit = limit_;
-      write();
+      WriteSlots(slot_to_expert);
       // A search may end at the contiguous layout, from which the next plan would start anew: then
       // so does this one.
-      anew = IsContiguous(slot_to_expert) && state_.Objective() > settled_at;
+      anew = IsContiguous(slot_to_expert) && Objective() > settled_at;
     }
     if (anew) {
       decision.from_scratch = PlanFromScratch(task, settled_at);
@@ -102,7 +104,7 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
     decision.verdict = decision.limit == BindingLimit::kNone ? LayerVerdict::kKeptByPrice
                                                              : LayerVerdict::kKeptByLimit;
   }
-  write();
+  WriteSlots(slot_to_expert);
   return decision;
 }
 
@@ -124,6 +126,10 @@ void LayerPlanner::RepairFitted(const LayerTask& task, double settled_at) {
   ImproveUntilSettled(settled_at);
   state_.LogTo(nullptr);
   state_.Follow(nullptr);
+  if (is_weighted_ && shape_.num_bins > 1 && !PaysInEveryBin(task)) {
+    state_.Assign(fitted_);
+    log_.clear();
+  }
 }
 
 // Not priced. True where the plan from nothing is taken.
@@ -162,7 +168,9 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
 bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
   state_.WriteSlots(fitted_, in_state_);
   const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
-  best_objective_ = state_.Objective();
+  const double level = Objective();
+  // The best even split serves as a start where shares are weighted.
+  best_objective_ = is_weighted_ ? std::numeric_limits<double>::infinity() : level;
   bool better = TryCounts();
   if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
     better = TryNeighbouringCounts() || better;
@@ -171,6 +179,10 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
     labeller_.Label(in_force, best_slots_);
   }
   state_.Assign(better ? best_slots_ : in_state_);
+  if (is_weighted_ && Objective() >= level) {
+    state_.Assign(in_state_);
+    better = false;
+  }
   return better;
 }
 
@@ -178,7 +190,7 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
 bool LayerPlanner::TryCounts() {
   placer_.Place(state_.expert_loads(), copies_, slots_);
   state_.Assign(slots_);
-  Search(0.0, lower_bound_ + kCloseEnough * LayerState::kMeanLoad);
+  SearchEvenSplit(0.0, lower_bound_ + kCloseEnough * LayerState::kMeanLoad);
   if (state_.Objective() >= best_objective_) {
     return false;
   }
@@ -210,14 +222,27 @@ bool LayerPlanner::TryNeighbouringCounts() {
 // which a round, and so the next plan, changes nothing.
 void LayerPlanner::ImproveUntilSettled(double settled_at) {
   limit_ = BindingLimit::kNone;
-  while (state_.Objective() > settled_at) {
-    Search(price_, lower_bound_);
+  while (Objective() > settled_at) {
+    Search();
     if (state_.moves() == 0) return;
     state_.SetBase();
   }
 }
 
-void LayerPlanner::Search(double price, double lower_bound) {
+double LayerPlanner::Objective() {
+  return is_weighted_ ? weighted_.Level(state_) : state_.Objective();
+}
+
+void LayerPlanner::Search() {
+  if (is_weighted_) {
+    weighted_.Run(price_, lower_bound_, state_);
+    limit_ = state_.blocked();
+  } else {
+    SearchEvenSplit(price_, lower_bound_);
+  }
+}
+
+void LayerPlanner::SearchEvenSplit(double price, double lower_bound) {
   path_.Run(
       {.price = price,
        .lower_bound = lower_bound,
@@ -230,15 +255,27 @@ void LayerPlanner::Search(double price, double lower_bound) {
   }
 }
 
-void LayerPlanner::WriteSlots(std::span<const int32_t> reference,
-                              std::span<const KeptDuplicate> duplicates,
-                              std::span<int32_t> slot_to_expert) {
-  state_.WriteSlots(reference, slot_to_expert);
-  if (shape_.topology == nullptr && duplicates.empty()) return;
-  for (int32_t& expert : slot_to_expert) {
-    if (expert == kClosedSlot) expert = kNoExpert;
+/// Weighted shares are found for all bins together: whether the moves pay bin by bin too.
+bool LayerPlanner::PaysInEveryBin(const LayerTask& task) {
+  const auto imbalance = [&] {
+    weighted_.Level(state_);
+    return Imbalance(task.bins, weighted_.slots(), weighted_.shares(), *topology_, {}, score_);
+  };
+  const double after = imbalance();
+  state_.WriteSlots(fitted_, slots_);
+  int moves = 0;
+  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
+    moves += slots_[slot] != fitted_[slot] ? 1 : 0;
   }
-  for (const KeptDuplicate& kept : duplicates) slot_to_expert[kept.slot] = kept.expert;
+  state_.Assign(fitted_);
+  const double before = imbalance();
+  state_.Assign(slots_);
+  return after + price_ / LayerState::kMeanLoad * moves < before;
+}
+
+void LayerPlanner::WriteSlots(std::span<int32_t> slot_to_expert) {
+  state_.WriteSlots(fitter_.reference(), slot_to_expert);
+  fitter_.Finish(slot_to_expert);
 }
 
 void LayerPlanner::WriteCurve(const LayerDecision& decision, LayerCurve& curve) {
@@ -251,15 +288,15 @@ void LayerPlanner::WriteCurve(const LayerDecision& decision, LayerCurve& curve) 
   curve.price = price_;
   curve.num_replaced = fitter_.num_replaced();
   curve.has_scratch = decision.from_scratch;
-  curve.scratch = {.objective = state_.Objective(), .moves = scratch_moves_};
+  curve.scratch = {.objective = Objective(), .moves = scratch_moves_};
   curve.points.clear();
   ledger_.Assign(fitted_);
   state_.Assign(fitted_);
   state_.Follow(&ledger_);
-  curve.points.push_back({.objective = state_.Objective(), .moves = ledger_.moves()});
+  curve.points.push_back({.objective = Objective(), .moves = ledger_.moves()});
   for (const Step& step : log_) {
     state_.Apply(step);
-    curve.points.push_back({.objective = state_.Objective(), .moves = ledger_.moves()});
+    curve.points.push_back({.objective = Objective(), .moves = ledger_.moves()});
   }
   state_.Follow(nullptr);
 }

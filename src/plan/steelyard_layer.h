@@ -20,6 +20,7 @@
 #include "plan/steelyard_ledger.h"
 #include "plan/steelyard_scratch.h"
 #include "plan/steelyard_search.h"
+#include "plan/steelyard_weighted.h"
 #include "steelyard/base/span.h"
 
 namespace steelyard {
@@ -30,6 +31,7 @@ struct LayerTask {
   bool from_scratch = false;  // what is in force is no plan for these ranks, or none at all
   double price = 0.0;         // the imbalance that moving every slot must buy
   double gate = 0.0;          // within this of the lower bound nothing changes
+  SplitRule split = SplitRule::kEven;
   const MoveLimits* limits = nullptr;  // null: none
   int max_replaced = INT_MAX;          // duplicates that may be replaced
   LayerCurve* curve = nullptr;         // receives what the layer could buy; needs limits
@@ -56,10 +58,12 @@ class LayerPlanner {
   bool TryNeighbouringCounts();
   void RepairFitted(const LayerTask& task, double settled_at);
   void ImproveUntilSettled(double settled_at);
-  void Search(double price, double lower_bound);
+  double Objective();
+  void Search();
+  void SearchEvenSplit(double price, double lower_bound);
+  bool PaysInEveryBin(const LayerTask& task);
   void WriteCurve(const LayerDecision& decision, LayerCurve& curve);
-  void WriteSlots(std::span<const int32_t> reference, std::span<const KeptDuplicate> duplicates,
-                  std::span<int32_t> slot_to_expert);
+  void WriteSlots(std::span<int32_t> slot_to_expert);
 
   LayerShape shape_;
   const Topology* topology_ = nullptr;
@@ -70,8 +74,10 @@ class LayerPlanner {
   RankLabeller labeller_;
   PathSearch path_;
   BinwiseSearch binwise_;
+  WeightedSearch weighted_;
   ScoreWorkspace score_;
-  MoveLedger* limiting_ = nullptr;            // the ledger, where there are limits
+  MoveLedger* limiting_ = nullptr;  // the ledger, where there are limits
+  bool is_weighted_ = false;
   double price_ = 0.0;                        // of a move, in units of load
   double tau_ = 0.0;                          // the largest load per copy that the best counts have
   double lower_bound_ = 0.0;                  // of the objective

@@ -9,6 +9,7 @@
 #include "load/forecast.h"
 #include "plan/plan_builder.h"
 #include "plan/predictor_choice.h"
+#include "plan/share_solver.h"
 #include "plan/steelyard_budget.h"
 #include "plan/steelyard_layer.h"
 
@@ -40,11 +41,15 @@ class SteelyardPolicy : public Policy {
     if (HasBudget(input.options.limits)) {
       STEELYARD_RETURN_IF_ERROR(KeepWithinBudget(input, context, slot_to_expert));
     }
+    std::vector<double> shares;
+    if (input.options.split == SplitRule::kWeighted) shares = FitShares(slot_to_expert, context);
+    STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
     const bool may_keep_duplicates = input.options.limits.any() && current.CountDuplicates() > 0;
     STEELYARD_ASSIGN_OR_RETURN(
         Placement placement,
         Placement::Create(topology_, current.num_experts(), std::move(slot_to_expert),
-                          may_keep_duplicates ? DuplicateRule::kAllow : DuplicateRule::kRefuse));
+                          may_keep_duplicates ? DuplicateRule::kAllow : DuplicateRule::kRefuse,
+                          std::move(shares)));
     PolicyState next = choice_.Remember(current);
     STEELYARD_ASSIGN_OR_RETURN(
         Plan plan, builder_.Build(input, std::move(placement), decisions_, next, context));
@@ -56,6 +61,7 @@ class SteelyardPolicy : public Policy {
   struct Worker {
     Forecaster forecaster;
     LayerPlanner planner;
+    ShareSolver solver;
     int num_rows = 0;  // of a forecast that the planner is prepared for
     ScoreWorkspace score;
     std::vector<double> bins;  // [num_bins of a window, num_experts]
@@ -78,6 +84,7 @@ class SteelyardPolicy : public Policy {
       workers_.resize(std::max<size_t>(workers_.size(), num_workers));
       for (Worker& worker : workers_) {
         worker.planner.Prepare(shape, topology_);
+        worker.solver.Prepare(shape.num_experts, topology_);
         worker.num_rows = shape.num_bins;
       }
     }
@@ -89,6 +96,7 @@ class SteelyardPolicy : public Policy {
     screen_.Prepare(window_shape.num_bins, num_windows);
     choice_.Prepare(current.num_layers());
     decisions_.assign(current.num_layers(), {});
+    planned_loads_.resize(static_cast<size_t>(current.num_layers()) * current.num_experts());
     statuses_.assign(current.num_layers(), Status::Ok());
     max_replaced_.assign(current.num_layers(), INT_MAX);
     builder_.Prepare(current, window_shape, num_workers);
@@ -208,11 +216,19 @@ class SteelyardPolicy : public Policy {
                                         input.current->IsContiguous(layer_idx)),
         .price = options.price * choice_.price_factor(candidate_idx),
         .gate = options.gate,
+        .split = options.split,
         .limits = options.limits.any() ? &options.limits : nullptr,
         .max_replaced = max_replaced_[layer_idx],
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
     STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
     decision.predictor = predictor;
+    if (is_best && options.split == SplitRule::kWeighted) {
+      const std::span<double> loads = PlannedLoads(layer_idx);
+      std::fill(loads.begin(), loads.end(), 0.0);
+      for (size_t t = 0; t < rows.num_rows(); ++t) {
+        for (size_t e = 0; e < loads.size(); ++e) loads[e] += rows.row(t)[e];
+      }
+    }
     if (choice_.keeps_plans()) {
       const auto imbalance = [&](std::span<const int32_t> slots) {
         return Imbalance(rows, slots, {}, input.topology(), {}, worker.score);
@@ -222,12 +238,34 @@ class SteelyardPolicy : public Policy {
     return decision;
   }
 
+  /// Of the forecast that a layer is planned on, all bins together.
+  std::span<double> PlannedLoads(int layer_idx) {
+    const size_t num_experts = shape_.num_experts;
+    return std::span<double>(planned_loads_).subspan(layer_idx * num_experts, num_experts);
+  }
+
+  /// The best shares for what the layers are planned on, [num_layers, num_slots].
+  std::vector<double> FitShares(std::span<const int32_t> slot_to_expert,
+                                const PlanContext& context) {
+    const size_t num_slots = topology_.num_slots();
+    std::vector<double> shares(slot_to_expert.size());
+    context.executor->Run(
+        static_cast<int>(shares.size() / num_slots), [&](int layer_idx, int worker_idx) {
+          if (!CheckNotCancelled(context).ok()) return;
+          workers_[worker_idx].solver.Solve(
+              PlannedLoads(layer_idx), slot_to_expert.subspan(layer_idx * num_slots, num_slots),
+              topology_, std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
+        });
+    return shares;
+  }
+
   LayerShape shape_;
   Topology topology_;  // planned for
   std::vector<Worker> workers_;
-  std::vector<Status> statuses_;    // [num_layers]
-  std::vector<int> max_replaced_;   // [num_layers] duplicates
-  std::vector<LayerCurve> curves_;  // [num_layers] where the plan has a limit
+  std::vector<Status> statuses_;       // [num_layers]
+  std::vector<int> max_replaced_;      // [num_layers] duplicates
+  std::vector<double> planned_loads_;  // [num_layers, num_experts] where shares are weighted
+  std::vector<LayerCurve> curves_;     // [num_layers] where the plan has a limit
   BinScreen screen_;
   std::span<const BinRef> bins_;  // of the history, to plan on
   PredictorChoice choice_;

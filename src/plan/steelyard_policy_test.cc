@@ -129,14 +129,15 @@ TEST(SteelyardPolicy, APlanOfALargeLayerIsAFixedPointFromNothingAndAfterADrift) 
   EXPECT_GT(num_changed, 5);
 }
 
-/// Objective 5 on the forecast that a plan without memory is made on.
-double ForecastImbalance(const Instance& instance, const Placement& placement, int layer_idx) {
+/// Objective 5 on the forecast that a plan without memory was made on.
+double ForecastImbalance(const Instance& instance, const Placement& placement, int layer_idx,
+                         Predictor predictor) {
   Forecaster forecaster;
   BinScreen screen;
   forecaster.Prepare(instance.history[0].shape(), static_cast<int>(instance.history.size()));
   forecaster.Read(instance.history, screen.Screen(instance.history), layer_idx);
   ScoreWorkspace workspace;
-  return Imbalance(forecaster.Forecast(Predictor::kRecency, instance.options.recency),
+  return Imbalance(forecaster.Forecast(predictor, instance.options.recency),
                    placement.slot_to_expert(layer_idx), {}, placement.topology(), {}, workspace);
 }
 
@@ -155,8 +156,9 @@ TEST(SteelyardPolicy, NoLayerIsWorseThanKeptAndWhatIsMovedPaysItsPrice) {
         continue;
       }
       num_priced += report.from_scratch ? 0 : 1;
-      const double before = ForecastImbalance(instance, instance.current, layer_idx);
-      const double after = ForecastImbalance(instance, plan.placement, layer_idx);
+      const double before =
+          ForecastImbalance(instance, instance.current, layer_idx, report.predictor);
+      const double after = ForecastImbalance(instance, plan.placement, layer_idx, report.predictor);
       ASSERT_LE(after + (report.from_scratch ? 0.0 : price * report.moves), before + 1e-6)
           << "layer " << layer_idx;
     }

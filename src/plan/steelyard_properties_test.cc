@@ -134,6 +134,7 @@ Instance RandomInstance(uint64_t seed) {
   instance.options.price = 0.1 * Draw(random, 0, 6);
   instance.options.gate = Draw(random, 0, 1) * 0.01;
   if (Draw(random, 0, 2) == 0) AddLimits(random, instance.options);
+  if (Draw(random, 0, 2) == 0) instance.options.split = SplitRule::kWeighted;
   return instance;
 }
 
@@ -234,6 +235,7 @@ void CheckInstance(uint64_t seed, Counts& counts) {
   const Plan& plan = *result;
   counts.changed += plan.moves > 0 ? 1 : 0;
   counts.limited += IsLimited(plan) ? 1 : 0;
+  ASSERT_EQ(plan.placement.has_shares(), instance.options.split == SplitRule::kWeighted);
   ASSERT_EQ(plan.placement.topology(), instance.target);
   const bool had_duplicates = instance.current.CountDuplicates() > 0;
   if (!had_duplicates || !instance.options.limits.any()) {
@@ -251,6 +253,7 @@ void CheckInstance(uint64_t seed, Counts& counts) {
   const Result<Plan> again = PlanOf(instance);
   ASSERT_TRUE(again.ok()) << again.status().ToString();
   ASSERT_EQ(again->moves, 0);
+  ASSERT_LE(again->imbalance_after(), again->imbalance_before() + 1e-6);
   ASSERT_EQ(again->placement, plan.placement);
 }
 

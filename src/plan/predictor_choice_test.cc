@@ -1,0 +1,101 @@
+#include "plan/predictor_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace steelyard {
+namespace {
+
+// One layer of four experts on two ranks of two slots. Its loads have been even for two windows.
+class TwoRanks : public testing::Test {
+ protected:
+  const LoadShape shape_ = {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 4};
+  const Placement contiguous_ = Placement::Contiguous(Topology::Create(2, 2).value(), 1, 4).value();
+  std::vector<LoadWindow> history_ =
+      std::vector<LoadWindow>(2, LoadWindow::Create(shape_, {10, 10, 10, 10}).value());
+  const std::vector<int32_t> apart_ = {0, 2, 1, 3};  // experts 0 and 1 on different ranks
+
+  PlanInput Input(Predictor predictor = Predictor::kAuto) const {
+    PlanInput input;
+    input.current = &contiguous_;
+    input.history = history_;
+    input.options.predictor = predictor;
+    return input;
+  }
+
+  /// A plan whose candidate `k` keeps experts 0 and 1 apart; all others change nothing.
+  PolicyState PlanWith(int k, double promised_gain) {
+    PredictorChoice choice;
+    choice.Begin(Input(), {});
+    for (int i = 0; i < static_cast<int>(choice.candidates().size()); ++i) {
+      const std::span<const int32_t> slots =
+          i == k ? std::span<const int32_t>(apart_) : contiguous_.slot_to_expert(0);
+      std::copy(slots.begin(), slots.end(), choice.plan(0, i).begin());
+      choice.Promise(0, i, i == k ? promised_gain : 0.0);
+    }
+    return choice.Remember(contiguous_);
+  }
+
+  /// The choice after a window of `loads` has come.
+  PredictorChoice After(const PolicyState& state, std::vector<double> loads) {
+    PredictorChoice choice;
+    choice.Begin(Input(), state);
+    EXPECT_TRUE(choice.remembers());
+    ScoreWorkspace workspace;
+    choice.Judge(0, {loads.data(), 1, loads.size()}, contiguous_.topology(), workspace);
+    choice.FinishJudging();
+    return choice;
+  }
+};
+
+TEST_F(TwoRanks, ThePredictorWhosePlanWasBestIsUsedNext) {
+  for (const int k : {1, 2, 3}) {
+    EXPECT_EQ(After(PlanWith(k, 0.0), {30, 30, 10, 10}).best(0), k);
+    EXPECT_EQ(After(PlanWith(k, 0.0), {30, 10, 30, 10}).best(0), 0);
+  }
+}
+
+// Loads 30 30 10 10: apart the imbalance is 1, together 60 / 40 = 1.5.
+TEST_F(TwoRanks, AMoveIsPricedByThePartOfItsGainThatCameTrue) {
+  EXPECT_EQ(After(PlanWith(1, 0.5), {30, 30, 10, 10}).price_factor(1), 1.0);
+  EXPECT_NEAR(After(PlanWith(1, 0.98), {30, 30, 10, 10}).price_factor(1), 1.0 / 0.52, 1e-12);
+  EXPECT_EQ(After(PlanWith(1, 0.5), {10, 10, 10, 10}).price_factor(1), 2.5);
+  EXPECT_EQ(After(PlanWith(1, 0.5), {10, 10, 10, 10}).price_factor(2), 1.0);
+}
+
+TEST_F(TwoRanks, OneWindowIsPlannedOnItsBinsAndLeavesNoMemory) {
+  history_.pop_back();
+  PredictorChoice choice;
+  choice.Begin(Input(), {});
+  EXPECT_FALSE(choice.keeps_plans());
+  EXPECT_EQ(choice.candidates()[choice.best(0)], Predictor::kRecency);
+  EXPECT_TRUE(choice.Remember(contiguous_).values.empty());
+}
+
+TEST_F(TwoRanks, MemoryOfAnotherShapeIsForgotten) {
+  const PolicyState state = PlanWith(1, 0.0);
+  PredictorChoice choice;
+  choice.Begin(Input(Predictor::kEma), state);
+  EXPECT_EQ(choice.candidates().size(), 1u);
+  EXPECT_FALSE(choice.remembers());
+  PolicyState damaged = state;
+  damaged.slots.pop_back();
+  choice.Begin(Input(), damaged);
+  EXPECT_FALSE(choice.remembers());
+}
+
+TEST_F(TwoRanks, PhasesAreACandidateWhereThereAreSeveral) {
+  PredictorChoice choice;
+  choice.Begin(Input(), {});
+  EXPECT_EQ(choice.candidates().size(), 4u);
+  LoadShape shape = shape_;
+  shape.num_phases = 2;
+  history_.assign(2, LoadWindow(shape));
+  choice.Begin(Input(), {});
+  EXPECT_EQ(choice.candidates().back(), Predictor::kPhases);
+}
+
+}  // namespace
+}  // namespace steelyard
