@@ -110,6 +110,28 @@ TEST_F(ReplayCommand, TablesAndReportsTellTheSame) {
   EXPECT_THAT(Read("r.html"), HasSubstr(next));
 }
 
+TEST_F(ReplayCommand, TracesThatAreMadeUpAreTheSameForASeedAndCanBeReplayed) {
+  const auto record = [this](const std::string& out, const std::string& seed) {
+    const CommandResult result =
+        Run({"record", "--synthetic", "one-way", "--layers", "2", "--experts", "16", "--bins", "12",
+             "--tokens", "4096", "--seed", seed, "--out", out});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return Read(out);
+  };
+  const std::string first = record("a.npy", "1");
+  EXPECT_EQ(first, record("b.npy", "1"));
+  EXPECT_NE(first, record("c.npy", "2"));
+  const OrderedJson json = RunJson({"replay", "--json", "--trace", "a.npy", "--ranks", "4",
+                                    "--policies", "static,steelyard", "--bins-per-window", "2"});
+  EXPECT_EQ(json["setup"]["num_bins"], 12);
+  EXPECT_LT(json["policies"][1]["imbalance_next"], json["policies"][0]["imbalance_next"]);
+  const CommandResult refused = Run({"record", "--synthetic", "sideways", "--out", "d.npy"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_EQ(refused.last_error_line(),
+            "steelyard: --synthetic 'sideways' is not one of none, one-way, alternating, "
+            "switch-and-return, mixture");
+}
+
 TEST_F(ReplayCommand, ARefusalIsOneLineThatNamesWhatIsWrong) {
   Write("taken", "");
   struct Row {
