@@ -147,14 +147,22 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
   std::fill(worker.sum.begin(), worker.sum.end(), 0.0);
   window.AddLayerTo(layer_idx, worker.sum);
 
+  const RankCost& cost = input.options.rank_cost;
   const auto imbalance = [&](const Placement& placement) {
+    if (!cost.is_tokens()) {
+      return CostImbalance(bins, placement.slot_to_expert(layer_idx), placement.shares(layer_idx),
+                           placement.topology(), cost, worker.score);
+    }
     return Imbalance(bins, placement.slot_to_expert(layer_idx), placement.shares(layer_idx),
                      placement.topology(), {}, worker.score);
   };
   LayerReport& report = plan.layers[layer_idx];
   report.imbalance_before = imbalance(before);
   report.imbalance_after = imbalance(after);
-  report.lower_bound = LowerBound(worker.sum, after.topology(), input.options.split, worker.score);
+  if (cost.is_tokens()) {
+    report.lower_bound =
+        LowerBound(worker.sum, after.topology(), input.options.split, worker.score);
+  }
   report.moves = CountMoves(before, after, layer_idx);
 }
 

@@ -73,6 +73,14 @@ void FindStrength(const Topology& topology, SplitRule split, std::vector<double>
   }
 }
 
+void CountCopies(std::span<const int32_t> slot_to_expert, size_t num_experts,
+                 std::vector<int32_t>& copies) {
+  copies.assign(num_experts, 0);
+  for (const int32_t expert : slot_to_expert) {
+    if (expert != kNoExpert) ++copies[expert];
+  }
+}
+
 void CheckCounts(size_t num_experts, int num_ranks, int num_slots) {
   STEELYARD_CHECK_LE(num_experts, static_cast<size_t>(num_slots));
   STEELYARD_CHECK_LE(static_cast<size_t>(num_slots), num_experts * num_ranks);
@@ -141,11 +149,8 @@ double LowerBound(std::span<const double> expert_loads, const Topology& topology
 double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                  std::span<const double> shares, const Topology& topology,
                  std::span<const double> bin_weights, ScoreWorkspace& workspace) {
-  std::vector<int32_t>& copies = workspace.copies;
-  copies.assign(bins.num_cols(), 0);
-  for (const int32_t expert : slot_to_expert) {
-    if (expert != kNoExpert) ++copies[expert];
-  }
+  const std::vector<int32_t>& copies = workspace.copies;
+  CountCopies(slot_to_expert, bins.num_cols(), workspace.copies);
   const double total_speed = topology.total_speed();
   double sum_max = 0.0;
   double sum_mean = 0.0;
@@ -167,6 +172,41 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
     sum_mean += weight * (Sum(loads) / total_speed);
   }
   return sum_mean > 0.0 ? std::max(1.0, sum_max / sum_mean) : 1.0;
+}
+
+double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
+                     std::span<const double> shares, const Topology& topology, const RankCost& cost,
+                     ScoreWorkspace& workspace) {
+  CountCopies(slot_to_expert, bins.num_cols(), workspace.copies);
+  const double total_speed = topology.total_speed();
+  const double num_ranks = topology.num_live_ranks();
+  double sum_max = 0.0;
+  double sum_level = 0.0;
+  for (size_t t = 0; t < bins.num_rows(); ++t) {
+    const std::span<const double> loads = bins.row(t);
+    double largest = 0.0;
+    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+      if (topology.is_dead(rank)) continue;
+      const int begin = topology.first_slot_of_rank(rank);
+      double tokens = 0.0;
+      int active = 0;
+      for (int slot = begin; slot < begin + topology.live_slots(rank); ++slot) {
+        const int32_t expert = slot_to_expert[slot];
+        const double taken = shares.empty() ? loads[expert] / workspace.copies[expert]
+                                            : loads[expert] * shares[slot];
+        tokens += taken;
+        active += taken > 0.0 ? 1 : 0;
+      }
+      largest = std::max(largest, cost(tokens, active) / topology.speed(rank));
+    }
+    const auto num_active = static_cast<double>(
+        std::count_if(loads.begin(), loads.end(), [](double load) { return load > 0.0; }));
+    sum_max += largest;
+    sum_level += std::max(cost.a * num_ranks + cost.b * num_active,
+                          cost.c * num_ranks + cost.d * Sum(loads)) /
+                 total_speed;
+  }
+  return sum_level > 0.0 ? std::max(1.0, sum_max / sum_level) : 1.0;
 }
 
 }  // namespace steelyard

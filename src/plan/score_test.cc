@@ -130,6 +130,24 @@ TEST(Imbalance, SumsTheLargestRankLoadOfEachBinOverTheSumOfMeans) {
             (6.0 + 8.0) / (4.0 + 5.0));
 }
 
+TEST(CostImbalance, IsTheCostliestRankByWhatNoPlacementIsBelow) {
+  // Ranks carry 6 and 2 tokens in the first bin and 2 and 8 in the second, where expert 1 has none:
+  // rank 0 then has one active expert of two.
+  ScoreWorkspace workspace;
+  const Topology topology = Topology::Create(2, 2).value();
+  const std::vector<double> bins = {2, 5, 1, 4, 0, 6};
+  const Span2<const double> two(bins.data(), 2, 3);
+  const RankCost active = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
+  EXPECT_EQ(CostImbalance(two, kSlots, {}, topology, active, workspace), (2.0 + 2.0) / (1.5 + 1.0));
+  const RankCost tokens = {.a = 0.0, .b = 0.0, .c = 0.0, .d = 3.0};
+  EXPECT_EQ(CostImbalance(two, kSlots, {}, topology, tokens, workspace),
+            Imbalance(two, kSlots, {}, topology, {}, workspace));
+  // max(1 + 3 x active, tokens): 7 of 7 and 6; then 7 of 4 and 8.
+  const RankCost both = {.a = 1.0, .b = 3.0, .c = 0.0, .d = 1.0};
+  EXPECT_EQ(CostImbalance(two, kSlots, {}, topology, both, workspace),
+            (7.0 + 8.0) / ((2 + 3 * 3) / 2.0 + 10.0 / 2));
+}
+
 TEST(Imbalance, WeighsBins) {
   ScoreWorkspace workspace;
   const Topology topology = Topology::Create(2, 2).value();

@@ -36,6 +36,7 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   score_.Reserve(shape.num_experts);
   path_.Prepare(shape_);
   weighted_.Prepare(shape_, topology);
+  cost_.Prepare(shape_, topology);
   fitted_.assign(shape.num_slots(), 0);
   slots_.assign(shape.num_slots(), 0);
   best_slots_.assign(shape.num_slots(), 0);
@@ -54,6 +55,8 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   // Without redundancy there is nothing to share.
   is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_live_slots() > shape_.num_experts;
   weighted_.Begin(fitter_);
+  is_costed_ = !task.cost.is_tokens();
+  if (is_costed_) cost_.Begin(task.bins, task.bin_tokens, task.cost);
   if (limiting_ != nullptr) ledger_.Begin(*task.limits, task.in_force);
   const bool has_load = state_.SetLoads(task.bins);
   STEELYARD_RETURN_IF_ERROR(
@@ -82,7 +85,9 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
     lower_bound_ = LayerState::kMeanLoad *
                    LowerBound(state_.expert_loads(), *shape_.topology, task.split, score_);
   }
-  const double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
+  double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
+  // The bound is one of tokens: with another cost there is no certificate but the level itself.
+  if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;
   // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(task.price / shape_.num_live_slots(),
                                                               1.0 * shape_.num_ranks));
@@ -169,8 +174,8 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
   state_.WriteSlots(fitted_, in_state_);
   const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
   const double level = Objective();
-  // The best even split serves as a start where shares are weighted.
-  best_objective_ = is_weighted_ ? std::numeric_limits<double>::infinity() : level;
+  // The best even split of tokens serves as a start for other objectives.
+  best_objective_ = is_weighted_ || is_costed_ ? std::numeric_limits<double>::infinity() : level;
   bool better = TryCounts();
   if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
     better = TryNeighbouringCounts() || better;
@@ -179,7 +184,7 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
     labeller_.Label(in_force, best_slots_);
   }
   state_.Assign(better ? best_slots_ : in_state_);
-  if (is_weighted_ && Objective() >= level) {
+  if ((is_weighted_ || is_costed_) && Objective() >= level) {
     state_.Assign(in_state_);
     better = false;
   }
@@ -230,11 +235,15 @@ void LayerPlanner::ImproveUntilSettled(double settled_at) {
 }
 
 double LayerPlanner::Objective() {
+  if (is_costed_) return cost_.Objective(state_);
   return is_weighted_ ? weighted_.Level(state_) : state_.Objective();
 }
 
 void LayerPlanner::Search() {
-  if (is_weighted_) {
+  if (is_costed_) {
+    cost_.Run(price_, state_);
+    limit_ = state_.blocked();
+  } else if (is_weighted_) {
     weighted_.Run(price_, lower_bound_, state_);
     limit_ = state_.blocked();
   } else {

@@ -14,6 +14,7 @@
 #include "plan/score.h"
 #include "plan/steelyard_binwise.h"
 #include "plan/steelyard_budget.h"
+#include "plan/steelyard_cost.h"
 #include "plan/steelyard_fit.h"
 #include "plan/steelyard_label.h"
 #include "plan/steelyard_layer_state.h"
@@ -32,6 +33,8 @@ struct LayerTask {
   double price = 0.0;         // the imbalance that moving every slot must buy
   double gate = 0.0;          // within this of the lower bound nothing changes
   SplitRule split = SplitRule::kEven;
+  RankCost cost = {};                  // other than tokens only with an even split
+  double bin_tokens = 0.0;             // of a bin as it will be; needed for such a cost
   const MoveLimits* limits = nullptr;  // null: none
   int max_replaced = INT_MAX;          // duplicates that may be replaced
   LayerCurve* curve = nullptr;         // receives what the layer could buy; needs limits
@@ -75,9 +78,11 @@ class LayerPlanner {
   PathSearch path_;
   BinwiseSearch binwise_;
   WeightedSearch weighted_;
+  CostSearch cost_;
   ScoreWorkspace score_;
   MoveLedger* limiting_ = nullptr;  // the ledger, where there are limits
   bool is_weighted_ = false;
+  bool is_costed_ = false;                    // by something other than tokens
   double price_ = 0.0;                        // of a move, in units of load
   double tau_ = 0.0;                          // the largest load per copy that the best counts have
   double lower_bound_ = 0.0;                  // of the objective

@@ -28,6 +28,9 @@ class SteelyardPolicy : public Policy {
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
     STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
+    if (!input.options.rank_cost.is_tokens() && input.options.split == SplitRule::kWeighted) {
+      return InvalidArgument("a rank_cost other than tokens is planned for an even split alone");
+    }
     const Placement& current = *input.current;
     STEELYARD_RETURN_IF_ERROR(PrepareFor(input.topology(), current, input.history.back().shape(),
                                          static_cast<int>(input.history.size()),
@@ -217,6 +220,8 @@ class SteelyardPolicy : public Policy {
         .price = options.price * choice_.price_factor(candidate_idx),
         .gate = options.gate,
         .split = options.split,
+        .cost = options.rank_cost,
+        .bin_tokens = options.rank_cost.is_tokens() ? 0.0 : TokensOfBin(input, layer_idx, worker),
         .limits = options.limits.any() ? &options.limits : nullptr,
         .max_replaced = max_replaced_[layer_idx],
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
@@ -236,6 +241,16 @@ class SteelyardPolicy : public Policy {
       choice_.Promise(layer_idx, candidate_idx, imbalance(current) - imbalance(slot_to_expert));
     }
     return decision;
+  }
+
+  /// The mean over the bins of the last window.
+  static double TokensOfBin(const PlanInput& input, int layer_idx, Worker& worker) {
+    const LoadWindow& window = input.history.back();
+    const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
+    ReadLayerBins(window, layer_idx, bins);
+    double sum = 0.0;
+    for (const double tokens : bins.flat()) sum += tokens;
+    return sum / window.shape().num_bins;
   }
 
   /// Of the forecast that a layer is planned on, all bins together.

@@ -1,0 +1,171 @@
+#include "plan/steelyard_cost.h"
+
+#include <algorithm>
+
+namespace steelyard {
+namespace {
+
+constexpr size_t kMaxStepsPerRank = 4;
+constexpr size_t kNumHot = 2;
+constexpr size_t kNumPartners = 5;
+
+double EighthPower(double x) {
+  const double square = x * x;
+  const double fourth = square * square;
+  return fourth * fourth;
+}
+
+}  // namespace
+
+void CostSearch::Prepare(const LayerShape& shape, const Topology& topology) {
+  shape_ = shape;
+  topology_ = &topology;
+  tokens_.assign(static_cast<size_t>(shape.num_bins) * shape.num_experts, 0.0);
+  weight_.assign(shape.num_bins, 0.0);
+  rank_cost_.assign(shape.num_ranks, 0.0);
+  ranks_.reserve(shape.num_ranks);
+  path_.reserve(kMaxStepsPerRank * shape.num_ranks);
+}
+
+void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCost& cost) {
+  cost_ = cost;
+  level_ = 0.0;
+  const double num_ranks = topology_->num_live_ranks();
+  for (int t = 0; t < shape_.num_bins; ++t) {
+    const std::span<const double> row = bins.row(t);
+    double total = 0.0;
+    int active = 0;
+    for (const double load : row) {
+      total += load;
+      active += load > 0.0 ? 1 : 0;
+    }
+    const double weight = bin_tokens > 0.0 ? total / bin_tokens : 0.0;
+    weight_[t] = weight;
+    if (weight == 0.0) continue;
+    for (int e = 0; e < shape_.num_experts; ++e) {
+      tokens_[static_cast<size_t>(t) * shape_.num_experts + e] = row[e] / weight;
+    }
+    const double together =
+        std::max(cost.a * num_ranks + cost.b * active, cost.c * num_ranks + cost.d * bin_tokens);
+    level_ += weight * together / topology_->total_speed();
+  }
+}
+
+CostSearch::Worth CostSearch::Weigh(const LayerState& state) {
+  Worth worth = {.objective = 0.0, .power = 0.0};
+  std::fill(rank_cost_.begin(), rank_cost_.end(), 0.0);
+  for (int t = 0; t < shape_.num_bins; ++t) {
+    if (weight_[t] == 0.0) continue;
+    const double* tokens = tokens_.data() + static_cast<size_t>(t) * shape_.num_experts;
+    double largest = 0.0;
+    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+      if (topology_->is_dead(rank)) continue;
+      double load = 0.0;
+      int active = 0;
+      for (const HeldExpert& held : state.held(rank)) {
+        load += tokens[held.expert] / held.copies;
+        active += tokens[held.expert] > 0.0 ? 1 : 0;
+      }
+      const double cost = weight_[t] * cost_(load, active) / topology_->speed(rank);
+      rank_cost_[rank] += cost;
+      largest = std::max(largest, cost);
+      worth.power += EighthPower(cost / level_);
+    }
+    worth.objective += largest;
+  }
+  worth.objective *= level_ > 0.0 ? LayerState::kMeanLoad / level_ : 0.0;
+  return worth;
+}
+
+double CostSearch::Objective(const LayerState& state) { return Weigh(state).objective; }
+
+void CostSearch::Run(double price, LayerState& state) {
+  path_.clear();
+  if (level_ <= 0.0) return;
+  double best_score = Objective(state) + price * state.moves();
+  size_t best_length = 0;
+  while (path_.size() < kMaxStepsPerRank * shape_.num_ranks) {
+    state.ClearBlocked();
+    // Neither this point nor any that takes more moves can be the best.
+    if (LayerState::kMeanLoad + price * state.moves() >= best_score) break;
+    const Step step = FindStep(state);
+    if (!step.is_some()) break;
+    path_.push_back(step);
+    state.Apply(step);
+    const double score = Objective(state) + price * state.moves();
+    if (score < best_score) {
+      best_score = score;
+      best_length = path_.size();
+    }
+  }
+  while (path_.size() > best_length) {
+    state.Undo(path_.back());
+    path_.pop_back();
+  }
+}
+
+void CostSearch::OrderRanks(const LayerState& state) {
+  now_ = Weigh(state).power;
+  ranks_.clear();
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+    if (!topology_->is_dead(rank)) ranks_.push_back(rank);
+  }
+  std::sort(ranks_.begin(), ranks_.end(), [this](int32_t a, int32_t b) {
+    return rank_cost_[a] != rank_cost_[b] ? rank_cost_[a] > rank_cost_[b] : a < b;
+  });
+}
+
+Step CostSearch::FindStep(LayerState& state) {
+  OrderRanks(state);
+  best_ = {};
+  best_gain_ = 0.0;
+  const size_t num_ranks = ranks_.size();
+  for (size_t i = 0; i < std::min(kNumHot, num_ranks); ++i) {
+    for (size_t j = 0; j < std::min(kNumPartners, num_ranks); ++j) {
+      // Those that cost least, and for shedding those that cost most.
+      for (const int32_t other : {ranks_[num_ranks - 1 - j], ranks_[j]}) {
+        if (other != ranks_[i]) TryPair(ranks_[i], other, state);
+      }
+    }
+  }
+  return best_;
+}
+
+// Positions of copies in their rank change with every step that is tried, so that they are looked
+// up anew each time: by place, which is restored.
+void CostSearch::TryPair(int hot, int other, LayerState& state) {
+  for (size_t i = 0; i < state.held(hot).size(); ++i) {
+    const HeldExpert mine = state.held(hot)[i];
+    for (size_t j = 0; j < state.held(other).size(); ++j) {
+      const HeldExpert theirs = state.held(other)[j];
+      const bool mine_fits = !state.Holds(other, mine.expert);
+      const bool theirs_fits = !state.Holds(hot, theirs.expert);
+      if (mine_fits && theirs_fits) {
+        Try({.rank_a = hot, .expert_a = mine.expert, .rank_b = other, .expert_b = theirs.expert},
+            state);
+      }
+      if (mine_fits && theirs.copies > 1) {
+        Try({.rank_a = other, .expert_a = theirs.expert, .rank_b = -1, .expert_b = mine.expert},
+            state);
+      }
+      if (theirs_fits && mine.copies > 1) {
+        Try({.rank_a = hot, .expert_a = mine.expert, .rank_b = -1, .expert_b = theirs.expert},
+            state);
+      }
+    }
+  }
+}
+
+void CostSearch::Try(const Step& step, LayerState& state) {
+  const int moves = state.moves();
+  state.Apply(step);
+  const double gain = now_ - Weigh(state).power;
+  const int more_moves = std::max(1, state.moves() - moves);
+  state.Undo(step);
+  if (gain / more_moves > best_gain_ && state.Allows(step)) {
+    best_gain_ = gain / more_moves;
+    best_ = step;
+  }
+}
+
+}  // namespace steelyard

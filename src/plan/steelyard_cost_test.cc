@@ -1,0 +1,61 @@
+// The search and the plans where a rank's cost is not its tokens alone.
+#include <gtest/gtest.h>
+
+#include "steelyard/plan/policy.h"
+
+namespace steelyard {
+namespace {
+
+constexpr RankCost kActive = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
+
+Result<Plan> PlanCosted(const std::vector<double>& loads, const Topology& topology,
+                        const std::vector<int32_t>& slots, const PlanOptions& options) {
+  const auto num_experts = static_cast<int>(loads.size());
+  const Placement current =
+      Placement::Create(topology, num_experts, slots, DuplicateRule::kRefuse).value();
+  const LoadWindow window =
+      LoadWindow::Create(
+          {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = num_experts}, loads)
+          .value();
+  PolicyState state;
+  return MakePolicy("steelyard")
+      .value()
+      ->MakePlan({.current = &current, .history = {&window, 1}, .options = options}, state, {});
+}
+
+TEST(CostedPlan, LevelsActiveExpertsWhereTheyAreWhatCosts) {
+  // Experts 0 to 3 are active, 4 to 7 are not. Tokens are level, active experts are not: 3 and 1.
+  const std::vector<double> loads = {1, 1, 1, 3, 0, 0, 0, 0};
+  const Topology topology = Topology::Create(2, 4).value();
+  const std::vector<int32_t> slots = {1, 0, 2, 4, 3, 5, 6, 7};
+  PlanOptions options = {.price = 0.1, .predictor = Predictor::kLast};
+  EXPECT_EQ(PlanCosted(loads, topology, slots, options)->moves, 0);
+  options.rank_cost = kActive;
+  const Result<Plan> plan = PlanCosted(loads, topology, slots, options);
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->imbalance_before(), 1.5);
+  EXPECT_EQ(plan->imbalance_after(), 1.0);
+  EXPECT_EQ(plan->moves, 2);
+}
+
+TEST(CostedPlan, TakesACopyAwayWhereActiveExpertsCost) {
+  // Rank 0 has two active experts, rank 1 one: expert 2 has no tokens. A copy of it on rank 0 in
+  // place of expert 0 leaves one active expert on each.
+  const Result<Plan> plan =
+      PlanCosted({4, 4, 0}, Topology::Create(2, 2).value(), {1, 0, 0, 2},
+                 {.price = 0.1, .predictor = Predictor::kLast, .rank_cost = kActive});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->imbalance_before(), 2.0);
+  EXPECT_EQ(plan->imbalance_after(), 1.0);
+}
+
+TEST(CostedPlan, IsMadeForAnEvenSplitAlone) {
+  const Result<Plan> plan = PlanCosted({4, 4, 0}, Topology::Create(2, 2).value(), {1, 0, 0, 2},
+                                       {.split = SplitRule::kWeighted, .rank_cost = kActive});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().message(),
+            "a rank_cost other than tokens is planned for an even split alone");
+}
+
+}  // namespace
+}  // namespace steelyard
