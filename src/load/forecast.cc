@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <iterator>
 
 #include "steelyard/base/check.h"
 
@@ -14,8 +16,8 @@ constexpr int kPooledWindows = 4;
 // Of kRecency: the newest bin of a window weighs no more than this against that of the next window,
 // so that windows of one bin are not all alike.
 constexpr double kOlderWindow = 0.25;
-// Neighbours whose distance says what is usual.
-constexpr int kMaxNeighbours = 8;
+// So many switches in memory are news; with more, switching is what these loads do.
+constexpr int kSwitchesThatAreNews = 2;
 constexpr double kUnlikeFactor = 2.0;
 
 }  // namespace
@@ -37,7 +39,7 @@ void Forecaster::Prepare(const LoadShape& window_shape, int num_windows) {
   const size_t num_kept = std::min(num_windows, kMaxWindows);
   windows_.reserve(num_kept);
   sums_.reserve(num_kept * num_experts_);
-  distances_.reserve(kMaxNeighbours);
+  distances_.reserve(num_kept);
   relevant_.reserve(num_kept);
   rows_.assign(static_cast<size_t>(kMaxRows) * num_experts_, 0.0);
 }
@@ -90,14 +92,13 @@ void Forecaster::FindRelevant() {
   relevant_.clear();
   const int last = static_cast<int>(windows_.size()) - 1;
   distances_.clear();
-  for (int w = std::max(1, last - kMaxNeighbours + 1); w <= last; ++w) {
-    distances_.push_back(Distance(w, w - 1));
-  }
+  for (int w = 1; w < last; ++w) distances_.push_back(Distance(w, w - 1));
   double furthest = 1.0;
   if (!distances_.empty()) {
-    const auto middle = distances_.begin() + static_cast<ptrdiff_t>(distances_.size() / 2);
-    std::nth_element(distances_.begin(), middle, distances_.end());
-    furthest = kUnlikeFactor * *middle;
+    const auto usual =
+        distances_.begin() + std::min<ptrdiff_t>(kSwitchesThatAreNews, std::ssize(distances_) - 1);
+    std::nth_element(distances_.begin(), usual, distances_.end(), std::greater<>());
+    furthest = kUnlikeFactor * *usual;
   }
   for (int w = 0; w < last; ++w) {
     if (Distance(w, last) <= furthest) relevant_.push_back(w);

@@ -30,10 +30,10 @@ class Forecaster {
   /// Turns to a layer of `history`, of which `bins` are the ones to use, oldest first. Remembers
   /// both until the next call.
   ///
-  /// Windows that do not resemble the last one are left out where that is news: their distance from
-  /// the last (total variation) is more than twice the usual one between neighbours. So a sudden
-  /// switch ends the memory of what was before it, a return brings it back, and loads that always
-  /// change from window to window are pooled.
+  /// Windows that do not resemble the last one are left out where that is news: where their
+  /// distance from it (total variation) is more than twice the usual one between neighbours, the
+  /// two largest aside. So a sudden switch ends the memory of what was before it, a return brings
+  /// it back, and loads that keep switching are pooled.
   void Read(std::span<const LoadWindow> history, std::span<const BinRef> bins, int layer_idx);
 
   /// Expected tokens as scenarios [rows, num_experts], oldest first, each times its weight; rows as
@@ -68,7 +68,7 @@ class Forecaster {
   int num_rows_ = 0;
   std::vector<Window> windows_;    // that have bins to use, oldest first
   std::vector<double> sums_;       // [windows, num_experts]
-  std::vector<double> distances_;  // between neighbours
+  std::vector<double> distances_;  // of neighbours before the last window
   std::vector<int32_t> relevant_;  // into windows_, oldest first; the last one always
   std::vector<double> rows_;       // [kMaxRows, num_experts]
 };

@@ -61,17 +61,25 @@ TEST(Forecaster, EmaWeighsEachOlderWindowLess) {
 }
 
 TEST(Forecaster, PooledTakesFourWindowsAlike) {
-  EXPECT_THAT(Forecast(History(1, {kOne, kTwo, kTwo, kOne, kTwo}), Predictor::kPooled),
-              ElementsAre(ElementsAre(50, 60, 30, 20), ElementsAre(50, 60, 30, 20),
-                          ElementsAre(60, 60, 20, 20), ElementsAre(50, 60, 30, 20)));
+  EXPECT_THAT(Forecast(History(1, {kOne, kTwo, kOne, kTwo, kOne}), Predictor::kPooled),
+              ElementsAre(ElementsAre(50, 60, 30, 20), ElementsAre(60, 60, 20, 20),
+                          ElementsAre(50, 60, 30, 20), ElementsAre(60, 60, 20, 20)));
 }
 
 TEST(Forecaster, RowsBeyondEightAreSummedIntoTheOldest) {
-  const std::vector<LoadWindow> history = History(1, {kOne, kOne, kOne, kOne, kOne, kOne});
-  const auto rows = Forecast(history, Predictor::kRecency, 1.0);
+  std::vector<double> twelve_bins;
+  for (int i = 0; i < 6; ++i) twelve_bins.insert(twelve_bins.end(), kOne.begin(), kOne.end());
+  const auto rows = Forecast(History(1, {twelve_bins}), Predictor::kRecency, 1.0);
   ASSERT_EQ(rows.size(), 8u);
   EXPECT_THAT(rows[0], ElementsAre(160, 140, 50, 50));  // bins 0 to 4
   EXPECT_THAT(rows[7], ElementsAre(20, 40, 10, 10));
+}
+
+TEST(Forecaster, AWindowCountsForAQuarterOfTheNextHoweverFewItsBins) {
+  const std::vector<double> a = {40, 20, 20, 20};
+  const std::vector<double> b = {20, 20, 20, 40};
+  EXPECT_THAT(Forecast(History(1, {a, b}), Predictor::kRecency, 0.9),
+              ElementsAre(ElementsAre(10, 5, 5, 5), ElementsAre(20, 20, 20, 40)));
 }
 
 // Distances between neighbours are small until the switch, which is ten times as far.
@@ -86,10 +94,12 @@ TEST(Forecaster, ASuddenSwitchEndsTheMemoryAndAReturnBringsItBack) {
                           ElementsAre(42, 38, 10, 10), ElementsAre(40, 40, 10, 10)));
 }
 
-TEST(Forecaster, LoadsThatAlternateArePooled) {
+TEST(Forecaster, LoadsThatKeepSwitchingArePooled) {
   const std::vector<double> a = {40, 40, 10, 10};
   const std::vector<double> b = {10, 10, 40, 40};
   EXPECT_EQ(Forecast(History(1, {a, b, a, b, a}), Predictor::kPooled).size(), 4u);
+  EXPECT_EQ(Forecast(History(1, {a, a, b, b, a, a, b}), Predictor::kPooled).size(), 3u);
+  EXPECT_EQ(Forecast(History(1, {a, a, b, b, a, a, b, b}), Predictor::kPooled).size(), 4u);
 }
 
 // The last window: 80 tokens of prefill, 20 of decode. Profiles come from both windows.

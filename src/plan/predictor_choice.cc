@@ -7,7 +7,7 @@
 namespace steelyard {
 namespace {
 
-constexpr double kFade = 0.8;      // of scores and gains, from one plan to the next
+constexpr double kFade = 0.9;      // of scores and gains, from one plan to the next
 constexpr double kTogether = 0.8;  // the part of a layer's score that is that of all layers
 // A gain that is taken to have come true before there is any to judge.
 constexpr double kPriorGain = 0.02;
