@@ -44,6 +44,7 @@ void AddRunCommand(CLI::App& app);
 void AddRecordCommand(CLI::App& app);
 void AddPlanCommand(CLI::App& app);
 void AddReplayCommand(CLI::App& app);
+void AddConvertCommand(CLI::App& app);
 void AddInspectCommand(CLI::App& app);
 void AddDemoCommand(CLI::App& app);
 

@@ -8,7 +8,7 @@
 #include "convert_traces.h"
 #include "inspect_loads.h"
 #include "observe/picture.h"
-#include "steelyard/placement/placement_file.h"
+#include "placement_file_options.h"
 #include "trace/loads.h"
 
 namespace steelyard {
@@ -19,9 +19,11 @@ struct InspectCommand {
   std::string loads;
   bool json = false;
   TopologyOptions topology;
+  PlacementFileOptions placement_file;
 
   Status Run() const;
   Status InspectPlacement() const;
+  Result<Placement> ReadPlacement(PlacementFormat format) const;
 };
 
 LoadWindow UniformLoads(const Placement& placement) {
@@ -29,12 +31,21 @@ LoadWindow UniformLoads(const Placement& placement) {
   return *LoadWindow::Create(shape, std::vector<double>(shape.num_counts(), 1.0));
 }
 
-Status InspectCommand::InspectPlacement() const {
-  if (topology.any_given()) {
+Result<Placement> InspectCommand::ReadPlacement(PlacementFormat format) const {
+  if (format == PlacementFormat::kSteelyard && topology.any_given()) {
     throw UsageError{"--ranks and its like go with loads; " + file + " is a placement"};
   }
-  STEELYARD_ASSIGN_OR_RETURN(const Placement placement,
-                             ReadPlacementFile(file, DuplicateRule::kAllow));
+  if (!topology.slots.empty() || !topology.speeds.empty() || !topology.dead.empty()) {
+    throw UsageError{"--slots, --speeds and --dead go with loads; " + file + " is a placement"};
+  }
+  STEELYARD_ASSIGN_OR_RETURN(ForeignPlacement read,
+                             placement_file.Read(file, format, topology.ranks, topology.nodes));
+  return std::move(read.placement);
+}
+
+Status InspectCommand::InspectPlacement() const {
+  STEELYARD_ASSIGN_OR_RETURN(const PlacementFormat format, placement_file.FormatOf(file));
+  STEELYARD_ASSIGN_OR_RETURN(const Placement placement, ReadPlacement(format));
   LoadWindow window = UniformLoads(placement);
   if (!loads.empty()) {
     STEELYARD_ASSIGN_OR_RETURN(window, ReadLoads(loads));
@@ -47,13 +58,18 @@ Status InspectCommand::InspectPlacement() const {
   const LoadLevel level = MeasureLevel(placement, window);
   const Topology& shape = placement.topology();
   if (json) {
+    const TopologySpec ranks = shape.spec();
     OrderedJson out = {{"kind", "placement"},
+                       {"format", PlacementFormatName(format)},
                        {"valid", true},
                        {"num_layers", placement.num_layers()},
                        {"num_experts", placement.num_experts()},
                        {"num_ranks", shape.num_ranks()},
                        {"slots_per_rank", shape.slots_per_rank()},
                        {"num_nodes", shape.num_nodes()},
+                       {"slots_of_rank", ranks.slots_of_rank},
+                       {"dead_ranks", ranks.dead_ranks},
+                       {"rank_speed", ranks.rank_speed},
                        {"duplicates", placement.CountDuplicates()},
                        {"digest", fmt::format("{:016x}", placement.Digest())},
                        {"imbalance", level.imbalance},
@@ -62,7 +78,7 @@ Status InspectCommand::InspectPlacement() const {
     fmt::print("{}\n", out.dump());
     return Status::Ok();
   }
-  fmt::print("{}: a placement of {}\n", file, placement.ToString());
+  fmt::print("{}: a {} placement of {}\n", file, PlacementFormatName(format), placement.ToString());
   fmt::print("valid: every expert has a slot; {} duplicates on a rank; digest {:016x}\n",
              placement.CountDuplicates(), placement.Digest());
   fmt::print("imbalance {:.4f} (mean over layers, lower bound {:.4f}) under {}\n", level.imbalance,
@@ -74,9 +90,17 @@ Status InspectCommand::InspectPlacement() const {
   return Status::Ok();
 }
 
+bool IsPlacementName(const std::string& file) {
+  return file.ends_with(".yaml") || file.ends_with(".yml") ||
+         (file.ends_with(".json") && !IsTraceFile(file));
+}
+
 Status InspectCommand::Run() const {
-  if (file.ends_with(".json") && !IsTraceFile(file)) {
+  if (!placement_file.from.empty() || IsPlacementName(file)) {
     return InspectPlacement();
+  }
+  if (placement_file.any_given()) {
+    throw UsageError{"--experts and its like go with a placement; " + file + " is loads"};
   }
   if (!loads.empty()) {
     throw UsageError{"--loads goes with a placement; " + file + " is loads itself"};
@@ -92,11 +116,15 @@ void AddInspectCommand(CLI::App& app) {
       AddCommand(app, "inspect",
                  "Say what a placement or a file of loads is, whether it is valid, and how level",
                  [options] { return options->Run(); });
-  command->add_option("file", options->file, "PLACEMENT.json, or loads as `plan` takes them")
+  command
+      ->add_option("file", options->file,
+                   "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm), or loads as `plan` "
+                   "takes them")
       ->required();
   command->add_option("--loads", options->loads,
                       "Judge a placement by these loads instead of equal ones");
   options->topology.AddTo(command);
+  options->placement_file.AddTo(command);
   AddJsonOption(command, &options->json);
 }
 

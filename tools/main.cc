@@ -18,6 +18,7 @@ constexpr int kBadUsage = 2;
 constexpr const char* kFooter = R"(Examples:
   steelyard plan --loads loads.npy --ranks 8 --out placement.json
   steelyard inspect placement.json --loads loads.npy
+  steelyard convert expert_map.json balancer.yaml --first-layer 3
   steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl --ranks 4 --out answers.jsonl
   steelyard demo
 )";
@@ -45,6 +46,7 @@ int Run(int argc, char** argv) {
   steelyard::AddRecordCommand(app);
   steelyard::AddPlanCommand(app);
   steelyard::AddReplayCommand(app);
+  steelyard::AddConvertCommand(app);
   steelyard::AddInspectCommand(app);
   steelyard::AddDemoCommand(app);
   if (argc > 1 && argv[1][0] != '-' && !steelyard::HasCommand(app, argv[1])) {

@@ -164,7 +164,8 @@ Result<ForeignPlacement> ImportPlacement(const std::filesystem::path& path, Plac
     return Parse(path, format, options);
   }
   STEELYARD_ASSIGN_OR_RETURN(Placement placement, ReadPlacementFile(path, DuplicateRule::kAllow));
-  return WithLayers(std::move(placement), options);
+  Result<ForeignPlacement> foreign = WithLayers(std::move(placement), options);
+  return foreign.ok() ? foreign : foreign.status().WithContext(path.string());
 }
 
 Status ExportPlacement(const std::filesystem::path& path, PlacementFormat format,
