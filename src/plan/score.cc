@@ -116,34 +116,36 @@ double Apportion(std::span<const double> expert_loads, int num_ranks, int num_sl
   return heap.empty() ? capped : std::max(capped, heap.front().load_per_copy);
 }
 
-double LowerBound(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
-                  ScoreWorkspace& workspace) {
+double PeakTime(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
+                double floor, ScoreWorkspace& workspace) {
   const int num_ranks = topology.num_live_ranks();
   const int num_slots = topology.num_live_slots();
   CheckCounts(expert_loads.size(), num_ranks, num_slots);
-  const double mean = Sum(expert_loads) / topology.total_speed();
-  if (mean <= 0.0) {
-    return 1.0;
-  }
   FindStrength(topology, split, workspace.strength);
   const std::span<const double> strength = workspace.strength;
-  // As Apportion(), but without experts that cannot lift tau above the mean, and ended as soon as
-  // the answer is known: tau is no more than the mean, or cannot fall any further.
+  // As Apportion(), but without experts that cannot lift tau above the floor, and ended as soon as
+  // the answer is known: tau is no more than that, or cannot fall any further.
   std::vector<CopyLoad>& heap = workspace.heap;
   const double of_one = strength.empty() ? 1.0 : strength[0];
-  ListExperts(expert_loads, mean * of_one, heap);
+  ListExperts(expert_loads, floor * of_one, heap);
   for (CopyLoad& entry : heap) entry.load_per_copy /= of_one;
   std::make_heap(heap.begin(), heap.end(), Lighter());
   if (heap.empty()) {
-    return 1.0;
+    return floor;
   }
   for (int slot = static_cast<int>(expert_loads.size()); slot < num_slots; ++slot) {
-    if (heap.front().load_per_copy <= mean || heap.front().copies == num_ranks) {
+    if (heap.front().load_per_copy <= floor || heap.front().copies == num_ranks) {
       break;
     }
     GrantToTop(heap, expert_loads[heap.front().expert], strength);
   }
-  return std::max(mean, heap.front().load_per_copy) / mean;
+  return std::max(floor, heap.front().load_per_copy);
+}
+
+double LowerBound(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
+                  ScoreWorkspace& workspace) {
+  const double mean = Sum(expert_loads) / topology.total_speed();
+  return mean > 0.0 ? PeakTime(expert_loads, topology, split, mean, workspace) / mean : 1.0;
 }
 
 double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,

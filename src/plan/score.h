@@ -41,12 +41,16 @@ struct ScoreWorkspace {
 double Apportion(std::span<const double> expert_loads, int num_ranks, int num_slots,
                  std::span<int32_t> copies, ScoreWorkspace& workspace);
 
-/// max(m, tau) / m with m the time that the load takes all ranks together and tau the shortest time
-/// that the experts which take longest can be brought to: no placement on `topology`, under this
-/// split, has a smaller imbalance on these loads. An expert with c copies takes no less than its
-/// load by c times the speed of the c-th fastest rank, or, weighted, by the speed of the c fastest
-/// together. 1 when there is no load. Requires: num_experts <= live slots, no rank has more slots
-/// than there are experts.
+/// max(floor, tau), with tau the shortest time that the expert which takes longest can be brought
+/// to by any counts of copies. An expert with c copies takes no less than its load by c times the
+/// speed of the c-th fastest rank, or, weighted, by the speed of the c fastest together. Requires:
+/// num_experts <= live slots, no rank has more slots than there are experts, floor >= 0.
+double PeakTime(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
+                double floor, ScoreWorkspace& workspace);
+
+/// max(m, tau) / m with m the time that the load takes all ranks together: no placement on
+/// `topology`, under this split, has a smaller imbalance on these loads. 1 when there is no load.
+/// Requires: as PeakTime().
 double LowerBound(std::span<const double> expert_loads, const Topology& topology, SplitRule split,
                   ScoreWorkspace& workspace);
 

@@ -48,6 +48,8 @@ void CoolingStepFinder::TrySwaps(int from, int to) {
     if (cool == hot_) continue;
     // No swap does better than to level the two.
     const double least = state_->LevelTime(hot_, cool) + FewestMovesPrice(hot_);
+    // Where ranks are alike, the next partner only levels higher.
+    if (least - price_ >= best_value_ && state_->shape().topology == nullptr) return;
     if (least + FewestMovesPrice(cool) < best_value_) TrySwapsWith(cool);
   }
 }
@@ -61,22 +63,34 @@ void CoolingStepFinder::TrySwapsWith(int cool) {
   const double cool_slowness = state_->slowness(cool);
   const double shift =
       (hot_load * hot_slowness - cool_load * cool_slowness) / (hot_slowness + cool_slowness);
+  // Loads that the two must stay below for a swap to be the best so far.
   const double fewest_moves_price = FewestMovesPrice(hot_) + FewestMovesPrice(cool);
+  const double hot_speed = state_->speed(hot_);
+  const double cool_speed = state_->speed(cool);
+  double hot_limit = (best_value_ - fewest_moves_price) * hot_speed;
+  double cool_limit = (best_value_ - fewest_moves_price) * cool_speed;
+  const auto offer = [&](double hotter, const HeldExpert& mine, const HeldExpert& theirs) {
+    OfferSwap(hotter, mine, cool, theirs);
+    hot_limit = (best_value_ - fewest_moves_price) * hot_speed;
+    cool_limit = (best_value_ - fewest_moves_price) * cool_speed;
+  };
   const std::span<const HeldExpert> all_theirs = state_->held(cool);
   const int size = static_cast<int>(all_theirs.size());
   int below = 0;  // the first of theirs that is lighter than the target
   for (const HeldExpert& mine : state_->held(hot_)) {
     const double target = mine.load - shift;
+    const double without = hot_load - mine.load;
+    const double with = cool_load + mine.load;
     while (below < size && all_theirs[below].load > target) ++below;
     for (int i = below - 1; i >= 0; --i) {
-      const double hotter = (hot_load - mine.load + all_theirs[i].load) * hot_slowness;
-      if (hotter + fewest_moves_price >= best_value_) break;
-      OfferSwap(hotter, mine, cool, all_theirs[i]);
+      const double hotter = without + all_theirs[i].load;
+      if (hotter >= hot_limit) break;
+      offer(hotter * hot_slowness, mine, all_theirs[i]);
     }
     for (int i = below; i < size; ++i) {
-      const double hotter = (cool_load + mine.load - all_theirs[i].load) * cool_slowness;
-      if (hotter + fewest_moves_price >= best_value_) break;
-      OfferSwap(hotter, mine, cool, all_theirs[i]);
+      const double hotter = with - all_theirs[i].load;
+      if (hotter >= cool_limit) break;
+      offer(hotter * cool_slowness, mine, all_theirs[i]);
     }
   }
 }

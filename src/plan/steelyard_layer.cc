@@ -78,13 +78,12 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
 }
 
 LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
-  tau_ = Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots(), copies_,
-                   score_);
+  // Speeds are by their mean here, and what is no heavier than this is never in the way.
+  const double mean_speed = topology_->total_speed() / topology_->num_live_ranks();
+  constexpr double kFloor = kHeavyOnRank / kHeavyAgainstBest * LayerState::kMeanLoad;
+  tau_ = mean_speed *
+         PeakTime(state_.expert_loads(), *topology_, task.split, kFloor / mean_speed, score_);
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
-  if (shape_.topology != nullptr) {
-    lower_bound_ = LayerState::kMeanLoad *
-                   LowerBound(state_.expert_loads(), *shape_.topology, task.split, score_);
-  }
   double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
   if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;
@@ -92,24 +91,27 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(task.price / shape_.num_live_slots(),
                                                               1.0 * shape_.num_ranks));
   LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
-  if (Objective() > settled_at) {
-    bool anew = task.from_scratch || IsContiguous(fitted_);
-    if (!anew) {
-      RepairFitted(task, settled_at);
-      decision.limit = limit_;
-      WriteSlots(slot_to_expert);
-      // A search may end at the contiguous layout, from which the next plan would start anew: then
-      // so does this one.
-      anew = IsContiguous(slot_to_expert) && Objective() > settled_at;
-    }
-    if (anew) {
-      decision.from_scratch = PlanFromScratch(task, settled_at);
-      decision.limit = limit_;
-    }
+  const bool settled = Objective() <= settled_at;
+  bool anew = !settled && (task.from_scratch || IsContiguous(fitted_));
+  if (!settled && !anew) {
+    RepairFitted(task, settled_at);
+    decision.limit = limit_;
+  }
+  if (!anew) {
+    WriteSlots(slot_to_expert);
+    // A search may end at the contiguous layout, from which the next plan would start anew: then so
+    // does this one.
+    anew = !settled && IsContiguous(slot_to_expert) && Objective() > settled_at;
+  }
+  if (anew) {
+    decision.from_scratch = PlanFromScratch(task, settled_at);
+    decision.limit = limit_;
+    WriteSlots(slot_to_expert);
+  }
+  if (!settled) {
     decision.verdict = decision.limit == BindingLimit::kNone ? LayerVerdict::kKeptByPrice
                                                              : LayerVerdict::kKeptByLimit;
   }
-  WriteSlots(slot_to_expert);
   return decision;
 }
 
@@ -176,6 +178,8 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
   const double level = Objective();
   // The best even split of tokens serves as a start for other objectives.
   best_objective_ = is_weighted_ || is_costed_ ? std::numeric_limits<double>::infinity() : level;
+  Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots(), copies_,
+            score_);
   bool better = TryCounts();
   if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
     better = TryNeighbouringCounts() || better;
@@ -252,11 +256,8 @@ void LayerPlanner::Search() {
 }
 
 void LayerPlanner::SearchEvenSplit(double price, double lower_bound) {
-  path_.Run(
-      {.price = price,
-       .lower_bound = lower_bound,
-       .heaviest_copy = std::max(kHeavyAgainstBest * tau_, kHeavyOnRank * LayerState::kMeanLoad)},
-      state_);
+  path_.Run({.price = price, .lower_bound = lower_bound, .heaviest_copy = kHeavyAgainstBest * tau_},
+            state_);
   limit_ = state_.blocked();
   if (shape_.num_bins > 1) {
     binwise_.Run(price, kMaxBinwiseSteps, state_);

@@ -84,7 +84,7 @@ class LayerPlanner {
   bool is_weighted_ = false;
   bool is_costed_ = false;                    // by something other than tokens
   double price_ = 0.0;                        // of a move, in units of load
-  double tau_ = 0.0;                          // the largest load per copy that the best counts have
+  double tau_ = 0.0;                          // see PeakTime()
   double lower_bound_ = 0.0;                  // of the objective
   BindingLimit limit_ = BindingLimit::kNone;  // that was in the way when the search ended
   int scratch_moves_ = 0;

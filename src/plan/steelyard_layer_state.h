@@ -137,6 +137,7 @@ class LayerState {
   int num_ranks() const { return num_ranks_; }
   /// Time by load of a rank: 1 where it is as fast as the mean.
   double slowness(int rank) const { return slowness_[rank]; }
+  double speed(int rank) const { return speed_[rank]; }
   double rank_load(int rank) const { return rank_load_[rank]; }
   /// What its load takes a rank, in units of load: heat is time.
   double rank_time(int rank) const { return rank_time_[rank]; }
