@@ -10,6 +10,8 @@ namespace {
 constexpr int kNumPartners = 4;
 // While none helps, this many times as many are looked at.
 constexpr int kWiden = 4;
+// But never more than this: beyond 64 ranks the search would take most of its time to find nothing.
+constexpr int kMaxPartners = 256;
 // Ranks whose redundant copies make room in a chain, and whose experts take part.
 constexpr int kNumChainPartners = 4;
 
@@ -23,7 +25,7 @@ Step CoolingStepFinder::Find(const LayerState& state, double price) {
   hot_slowness_ = state.slowness(hot_);
   best_value_ = state.max_rank_time();
   best_ = {};
-  const int num_ranks = state.num_ranks();
+  const int num_ranks = std::min(state.num_ranks(), kMaxPartners);
   for (int from = 0, to = kNumPartners; from < num_ranks && !best_.is_some();
        from = to, to *= kWiden) {
     to = std::min(to, num_ranks);
@@ -104,12 +106,19 @@ void CoolingStepFinder::OfferSwap(double hotter, const HeldExpert& mine, int coo
         {.rank_a = hot_, .expert_a = mine.expert, .rank_b = cool, .expert_b = theirs.expert});
 }
 
-/// The hottest rank's time after the most helpful copy of one of its experts elsewhere.
-double CoolingStepFinder::LeastAfterAdding() const {
+/// The hottest rank's time after the most helpful copy of one of its experts elsewhere. Notes the
+/// lightest copy that may help.
+double CoolingStepFinder::LeastAfterAdding() {
   double least = hot_load_;
+  lightest_added_ = hot_load_;
   for (const HeldExpert& mine : state_->held(hot_)) {
     if (mine.copies == state_->num_ranks()) continue;
-    least = std::min(least, hot_load_ - mine.load + state_->copy_load_with_one_more(mine.expert));
+    const double more = state_->copy_load_with_one_more(mine.expert);
+    const double left = hot_load_ - mine.load + more;
+    least = std::min(least, left);
+    if (left * hot_slowness_ - price_ < best_value_) {
+      lightest_added_ = std::min(lightest_added_, more);
+    }
   }
   return least * hot_slowness_;
 }
@@ -127,14 +136,15 @@ void CoolingStepFinder::TryAdds(int from, int to) {
 }
 
 void CoolingStepFinder::TryAddsOver(const HeldExpert& theirs, int cool) {
-  const double rise = state_->RiseWithoutACopy(theirs.expert);
   const double fewest_moves_price = FewestMovesPrice(cool);
+  const double cool_load = state_->rank_load(cool) - theirs.load;
+  const double cool_slowness = state_->slowness(cool);
+  if ((cool_load + lightest_added_) * cool_slowness + fewest_moves_price >= best_value_) return;
+  const double rise = state_->RiseWithoutACopy(theirs.expert);
   if (state_->LeastTimeWith(rise) + fewest_moves_price >= best_value_) return;
   const double others = state_->HottestHolderWithout(theirs.expert, cool, hot_);
   if (others + fewest_moves_price >= best_value_) return;
   const double hot_load = hot_load_ + (state_->Holds(hot_, theirs.expert) ? rise : 0.0);
-  const double cool_load = state_->rank_load(cool) - theirs.load;
-  const double cool_slowness = state_->slowness(cool);
   for (const HeldExpert& mine : state_->held(hot_)) {
     if (mine.copies == state_->num_ranks() || state_->Holds(cool, mine.expert)) continue;
     const double more = state_->copy_load_with_one_more(mine.expert);

@@ -31,7 +31,7 @@ class CoolingStepFinder {
   void TryMovesOut(const HeldExpert& spare, int room, double others);
   void TryMakingWay(const HeldExpert& spare, int room, int cool, double others);
   double LoadWithout(int rank, const HeldExpert& spare) const;
-  double LeastAfterAdding() const;
+  double LeastAfterAdding();
   /// What the moves of any exchange on `rank` cost at least.
   double FewestMovesPrice(int rank) const { return state_->moves(rank) == 0 ? price_ : -price_; }
   void Offer(double value, const Step& step);
@@ -42,6 +42,7 @@ class CoolingStepFinder {
   double hot_load_ = 0.0;
   double hot_slowness_ = 1.0;
   double best_value_ = 0.0;
+  double lightest_added_ = 0.0;
   Step best_;
 };
 

@@ -152,7 +152,8 @@ class LayerState {
   }
   /// That both ranks would take, could their loads be levelled.
   double LevelTime(int rank_a, int rank_b) const {
-    return (rank_load_[rank_a] + rank_load_[rank_b]) / (speed_[rank_a] + speed_[rank_b]);
+    const double load = rank_load_[rank_a] + rank_load_[rank_b];
+    return shape_.topology == nullptr ? 0.5 * load : load / (speed_[rank_a] + speed_[rank_b]);
   }
   /// The same in one bin, where there are several.
   double LevelBin(int rank_a, int rank_b, int bin_idx) const {
