@@ -69,6 +69,27 @@ Status CheckLimits(const MoveLimits& limits, int64_t expert_bytes) {
 
 std::string_view Plural(int64_t count) { return count == 1 ? "" : "s"; }
 
+// Half of the last digit that reasons show.
+constexpr double kVisible = 0.00005;
+
+std::string WhyKept(const LayerReport& report) {
+  switch (report.verdict) {
+    case LayerVerdict::kKeptByBound:
+      return fmt::format("imbalance {:.4f} is within the gate of the lower bound {:.4f}",
+                         report.imbalance_after, report.lower_bound);
+    case LayerVerdict::kKeptByPrice:
+      return fmt::format("no change of imbalance {:.4f} was worth its moves",
+                         report.imbalance_after);
+    case LayerVerdict::kKeptByLimit:
+      return fmt::format("{} forbids what imbalance {:.4f} would be worth", LimitText(report.limit),
+                         report.imbalance_after);
+    case LayerVerdict::kKeptByPolicy:
+    case LayerVerdict::kChanged:
+      break;
+  }
+  return "the policy asks for no change";
+}
+
 }  // namespace
 
 Status PlanOptions::Validate() const {
@@ -89,26 +110,19 @@ Status PlanOptions::Validate() const {
 }
 
 std::string LayerReport::Reason() const {
-  switch (verdict) {
-    case LayerVerdict::kKeptByBound:
-      return fmt::format("kept: imbalance {:.4f} is within the gate of the lower bound {:.4f}",
-                         imbalance_before, lower_bound);
-    case LayerVerdict::kKeptByPrice:
-      return fmt::format("kept: no change of imbalance {:.4f} was worth its moves",
-                         imbalance_before);
-    case LayerVerdict::kKeptByPolicy:
-      return "kept: the policy asks for no change";
-    case LayerVerdict::kKeptByLimit:
-      return fmt::format("kept: {} forbids what imbalance {:.4f} would be worth", LimitText(limit),
-                         imbalance_before);
-    case LayerVerdict::kChanged:
-      break;
+  if (verdict == LayerVerdict::kChanged) {
+    std::string text = fmt::format("{}: imbalance {:.4f} to {:.4f} with {} move{}",
+                                   from_scratch ? "planned from scratch" : "changed",
+                                   imbalance_before, imbalance_after, moves, Plural(moves));
+    if (limit != BindingLimit::kNone) {
+      text += fmt::format("; limited: {} forbids more", LimitText(limit));
+    }
+    return text;
   }
-  std::string text = fmt::format("{}: imbalance {:.4f} to {:.4f} with {} move{}",
-                                 from_scratch ? "planned from scratch" : "changed",
-                                 imbalance_before, imbalance_after, moves, Plural(moves));
-  if (limit != BindingLimit::kNone) {
-    text += fmt::format("; limited: {} forbids more", LimitText(limit));
+  std::string text = "kept: " + WhyKept(*this);
+  if (std::fabs(imbalance_after - imbalance_before) > kVisible) {
+    text += fmt::format("; shares alone bring it from {:.4f} to {:.4f}", imbalance_before,
+                        imbalance_after);
   }
   return text;
 }

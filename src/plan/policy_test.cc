@@ -122,12 +122,23 @@ TEST(LayerReport, SaysInOneSentenceWhyTheLayerIsAsItIs) {
   report.from_scratch = true;
   report.moves = 2;
   EXPECT_EQ(report.Reason(), "planned from scratch: imbalance 1.5000 to 1.2500 with 2 moves");
+  report.limit = BindingLimit::kReceivingRank;
+  EXPECT_EQ(report.Reason(),
+            "planned from scratch: imbalance 1.5000 to 1.2500 with 2 moves; limited: the limit on "
+            "moves to a rank forbids more");
+  report.imbalance_after = 1.5;
+  report.verdict = LayerVerdict::kKeptByLimit;
+  EXPECT_EQ(report.Reason(),
+            "kept: the limit on moves to a rank forbids what imbalance 1.5000 would be worth");
   report.verdict = LayerVerdict::kKeptByBound;
   EXPECT_EQ(report.Reason(), "kept: imbalance 1.5000 is within the gate of the lower bound 1.1250");
   report.verdict = LayerVerdict::kKeptByPrice;
   EXPECT_EQ(report.Reason(), "kept: no change of imbalance 1.5000 was worth its moves");
   report.verdict = LayerVerdict::kKeptByPolicy;
   EXPECT_EQ(report.Reason(), "kept: the policy asks for no change");
+  report.imbalance_after = 1.25;
+  EXPECT_EQ(report.Reason(),
+            "kept: the policy asks for no change; shares alone bring it from 1.5000 to 1.2500");
 }
 
 /// Loads of 2 bins x 2 phases x 1 layer x 3 experts. By bin, experts get 4 2 0 and 0 2 4.
