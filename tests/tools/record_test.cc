@@ -112,5 +112,59 @@ TEST_F(RecordTest, RecordRefusesWhatItCannotDo) {
   EXPECT_EQ(nowhere.err, "steelyard: --out none/t.h5: none is not a folder\n");
 }
 
+class TraceFiles : public CommandTest {
+ protected:
+  // 4 bins x 1 layer x 2 experts.
+  void SetUp() override { Write("l.json", "[[[1, 2]], [[3, 4]], [[5, 6]], [[70, 8]]]"); }
+};
+
+TEST_F(TraceFiles, AreCutMergedAndWrittenInAnotherFormat) {
+  const OrderedJson said = RunJson({"convert", "--json", "l.json", "l.h5", "--merge-bins", "2"});
+  EXPECT_EQ(said["kind"], "loads");
+  const LoadTrace merged = ReadLoadTrace(Path("l.h5")).value();
+  EXPECT_EQ(merged.loads.shape(), (LoadShape{2, 1, 1, 2}));
+  EXPECT_EQ(SumPhases(merged.loads), (std::vector<double>{4, 6, 75, 14}));
+  RunJson({"convert", "--json", "l.h5", "l.npz", "--bins", "1:"});
+  EXPECT_EQ(SumPhases(ReadLoads(Path("l.npz")).value()), (std::vector<double>{75, 14}));
+}
+
+TEST_F(TraceFiles, AreRefusedByName) {
+  struct Row {
+    std::vector<std::string> args;
+    int exit_code;
+    std::string error;
+  };
+  Write("bad.h5", "no HDF5");
+  Write("dump.pt", "PK");
+  const Row rows[] = {
+      {{"convert", "l.json", "l.npy", "--bins", "3:9"},
+       1,
+       "steelyard: l.json: bins 3:9 are not some of the 4 that are there\n"},
+      {{"convert", "l.json", "l.npy", "--bins", "x"}, 2, "steelyard: --bins x: not FIRST:END\n"},
+      {{"convert", "l.json", "l.csv"}, 1, "steelyard: l.csv: traces end in .h5, .npy or .npz\n"},
+      {{"inspect", "bad.h5"},
+       1,
+       "steelyard: bad.h5: cannot read it as HDF5: file signature not found\n"},
+      {{"plan", "--loads", "bad.h5", "--ranks", "2"},
+       1,
+       "steelyard: bad.h5: cannot read it as HDF5: file signature not found\n"},
+  };
+  for (const Row& row : rows) {
+    const CommandResult result = Run(row.args);
+    EXPECT_EQ(result.exit_code, row.exit_code);
+    EXPECT_EQ(result.err, row.error);
+  }
+  EXPECT_NE(Run({"inspect", "dump.pt"}).err.find("convert_pt.py"), std::string::npos);
+}
+
+TEST_F(TraceFiles, AreInspectedAsHeatMaps) {
+  const CommandResult result = Run({"inspect", "l.json", "--ranks", "2"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  // 79 and 20 tokens: 1.6 and 0.4 of the mean; on two ranks both hold both experts.
+  EXPECT_NE(result.out.find("layer 0 |#:| 1.60"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("layer 0 |++| 1.00"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find('\x1b'), std::string::npos);
+}
+
 }  // namespace
 }  // namespace steelyard
