@@ -45,6 +45,13 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   copies_.assign(shape.num_experts, 0);
 }
 
+void LayerPlanner::SetNumBins(int num_bins) {
+  shape_.num_bins = num_bins;
+  state_.Prepare(shape_);
+  binwise_.Prepare(shape_);
+  cost_.Prepare(shape_, *topology_);
+}
+
 Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_to_expert) {
   limiting_ = task.limits != nullptr ? &ledger_ : nullptr;
   state_.Follow(nullptr);

@@ -45,6 +45,9 @@ class LayerPlanner {
   /// `topology` is what is planned for, and outlives the planner's use; shape.topology is ignored.
   void Prepare(const LayerShape& shape, const Topology& topology);
 
+  /// For loads of so many bins from now on; nothing allocates for no more than those of Prepare().
+  void SetNumBins(int num_bins);
+
   /// Writes `slot_to_expert` [num_slots], without duplicates but those that a limit keeps, every
   /// expert that stays on its rank in its slot. Where no limit binds, what it writes is a fixed
   /// point: the same task with that in force changes nothing. Fails with kFailedPrecondition where

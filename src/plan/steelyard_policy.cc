@@ -205,9 +205,7 @@ class SteelyardPolicy : public Policy {
     // Prepared for the most rows before: for fewer nothing allocates.
     if (static_cast<int>(rows.num_rows()) != worker.num_rows) {
       worker.num_rows = static_cast<int>(rows.num_rows());
-      LayerShape shape = shape_;
-      shape.num_bins = worker.num_rows;
-      worker.planner.Prepare(shape, topology_);
+      worker.planner.SetNumBins(worker.num_rows);
     }
     const bool other_ranks = !(topology_ == current_topology);
     const LayerTask task = {
