@@ -1,35 +1,11 @@
-// The hooks of a step allocate nothing. This file counts the allocations of its whole program, per
-// thread.
+// The hooks of a step allocate nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
-
 #include "balance/test_host.h"
 #include "balance/test_policies.h"
+#include "base/count_allocations.h"
 #include "steelyard/comm/inproc.h"
-
-namespace {
-
-thread_local int64_t num_allocations = 0;
-
-}  // namespace
-
-// Not inlined: the compiler would see free() next to operator new and warn.
-[[gnu::noinline]] void* operator new(size_t num_bytes) {
-  ++num_allocations;
-  void* memory = std::malloc(num_bytes > 0 ? num_bytes : 1);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-// std::stable_sort takes its buffer with this one and gives it back with the delete below.
-[[gnu::noinline]] void* operator new(size_t num_bytes, const std::nothrow_t&) noexcept {
-  ++num_allocations;
-  return std::malloc(num_bytes > 0 ? num_bytes : 1);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace steelyard {
 namespace {
@@ -41,13 +17,13 @@ int64_t AllocationsOfQuietSteps(Balancer& balancer, int64_t first_step, int64_t 
   while (balancer.step() < end_step) {
     const bool quiet =
         balancer.step() >= first_step && balancer.step() % 8 >= 2 && balancer.step() % 8 < 7;
-    const int64_t before = num_allocations;
+    const int64_t before = NumAllocationsOfThread();
     balancer.BeginStep();
     balancer.Record(0, Phase::kDecode, counts);
     EXPECT_NE(balancer.tables(0).routing, nullptr);
     balancer.Pump();
     EXPECT_EQ(balancer.EndStep().ToString(), "OK");
-    if (quiet) num_quiet += num_allocations - before;
+    if (quiet) num_quiet += NumAllocationsOfThread() - before;
   }
   return num_quiet;
 }
@@ -77,7 +53,7 @@ TEST(Balancer, HooksAllocateNothingWithOrWithoutACycleInFlight) {
     EXPECT_EQ(balancer->metrics().cycles_started, mode == BalanceMode::kAsync ? 1 : 0);
     gate->OpenAndWait();
   }
-  EXPECT_GT(num_allocations, 0) << "allocations are not counted";
+  EXPECT_GT(NumAllocationsOfThread(), 0) << "allocations are not counted";
 }
 
 }  // namespace

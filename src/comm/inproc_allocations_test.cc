@@ -1,31 +1,13 @@
-// Steady state allocates nothing. This file counts the allocations of its whole program, per
-// thread.
+// Steady state allocates nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <chrono>
-#include <cstdlib>
-#include <new>
 
+#include "base/count_allocations.h"
 #include "comm/test_ranks.h"
 #include "comm/test_slices.h"
-
-namespace {
-
-thread_local int64_t num_allocations = 0;
-
-}  // namespace
-
-// Not inlined: the compiler would see free() next to operator new and warn.
-[[gnu::noinline]] void* operator new(size_t num_bytes) {
-  ++num_allocations;
-  void* memory = std::malloc(num_bytes > 0 ? num_bytes : 1);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace steelyard {
 namespace {
@@ -69,11 +51,11 @@ TEST(InprocGroup, SteadyStateAllocatesNothing) {
     for (uint64_t step = 1; step <= 3; ++step) {
       STEELYARD_RETURN_IF_ERROR(Step(comm, step, sink));
     }
-    const int64_t num_before = num_allocations;
+    const int64_t num_before = NumAllocationsOfThread();
     for (uint64_t step = 4; step <= 60; ++step) {
       STEELYARD_RETURN_IF_ERROR(Step(comm, step, sink));
     }
-    EXPECT_EQ(num_allocations, num_before) << "rank " << comm.rank();
+    EXPECT_EQ(NumAllocationsOfThread(), num_before) << "rank " << comm.rank();
     EXPECT_GT(num_before, 0) << "allocations are not counted";
     EXPECT_GT(sink.num_landed, 0);
     return Status::Ok();

@@ -4,30 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <new>
 #include <random>
 #include <vector>
 
+#include "base/count_allocations.h"
 #include "base/test_scale.h"
-
-namespace {
-std::atomic<int64_t> num_allocations{0};
-}  // namespace
-
-// Counts every allocation of this program; the array forms end here too. Not inlined, because the
-// compiler would then see free() beside operator new and warn.
-[[gnu::noinline]] void* operator new(size_t size) {
-  ++num_allocations;
-  if (void* memory = std::malloc(std::max<size_t>(size, 1))) {
-    return memory;
-  }
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace steelyard {
 namespace {
@@ -94,10 +76,10 @@ TEST(RoutingTable, AssignOfTheSameShapeAllocatesNothing) {
   const std::vector<int32_t> new_slots = {2, 2, 1, 0};
   const std::vector<double> shares = {0.5, 0.5, 1, 1};
   RoutingTable table(3, 4);
-  const int64_t before = num_allocations;
+  const int64_t before = NumAllocations();
   table.Assign(3, old_slots, {});
   table.Assign(3, new_slots, shares);
-  EXPECT_EQ(num_allocations, before);
+  EXPECT_EQ(NumAllocations(), before);
   EXPECT_THAT(table.slots(2), ElementsAre(0, 1));
 }
 

@@ -3,33 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <string>
 
+#include "base/count_allocations.h"
 #include "base/test_scale.h"
 #include "load/forecast.h"
 #include "plan/deepseek_policy.h"
 #include "plan/score.h"
 #include "plan/steelyard_layer.h"
 #include "plan/steelyard_test_util.h"
-
-namespace {
-
-std::atomic<int64_t> num_allocations{0};
-
-}  // namespace
-
-// Counted for the whole program. Not inlined: the compiler would see free() beside operator new and
-// warn.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  num_allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace steelyard {
 namespace {
@@ -290,13 +272,13 @@ TEST_F(DriftedLoad, TakesNoMemoryForALayer) {
     const std::vector<double> loads = LogNormalLoads(random, 4 * 64, 1.0);
     const std::vector<int32_t> current =
         contiguous ? ContiguousSlots(shape) : RandomSlots(random, shape);
-    const int64_t before = num_allocations.load();
+    const int64_t before = NumAllocations();
     const LayerTask task = {.bins = {loads.data(), 4, 64},
                             .in_force = RowOf(shape, current),
                             .price = 0.3,
                             .gate = 0.005};
     const LayerDecision decision = planner.Plan(task, slots).value();
-    EXPECT_EQ(num_allocations.load() - before, 0);
+    EXPECT_EQ(NumAllocations() - before, 0);
     EXPECT_EQ(decision.verdict, LayerVerdict::kChanged);
     EXPECT_EQ(decision.from_scratch, contiguous);
   }
@@ -305,11 +287,11 @@ TEST_F(DriftedLoad, TakesNoMemoryForALayer) {
 TEST_F(DriftedLoad, APreparedPolicyTakesMemoryForItsPlanAlone) {
   const std::unique_ptr<Policy> policy = MakeSteelyardPolicy();
   ASSERT_TRUE(policy->Prepare(contiguous_, before_.shape(), 1, 1).ok());
-  const int64_t before = num_allocations.load();
+  const int64_t before = NumAllocations();
   const Plan plan = MakePlan(*policy, contiguous_, before_);
-  const int64_t first = num_allocations.load() - before;
+  const int64_t first = NumAllocations() - before;
   MakePlan(*policy, contiguous_, before_);
-  EXPECT_EQ(num_allocations.load() - before, 2 * first) << "the first plan took more";
+  EXPECT_EQ(NumAllocations() - before, 2 * first) << "the first plan took more";
   EXPECT_LE(first, kNumLayers + 20);
   EXPECT_GT(plan.moves, 0);
 }
