@@ -137,7 +137,8 @@ void WeightedSearch::ListSpares(const LayerState& state) {
     const int begin = topology_->first_slot_of_rank(rank);
     for (int slot = begin; slot < begin + topology_->live_slots(rank); ++slot) {
       const int32_t expert = slots_[slot];
-      if (expert < 0 || state.copies(expert) < 2) continue;
+      // A duplicate that a limit keeps may stand there after its rank gave the other copy up.
+      if (expert < 0 || state.copies(expert) < 2 || !state.Holds(rank, expert)) continue;
       const double taken = state.expert_loads()[expert] * shares_[slot];
       const double more = taken / (state.copies(expert) - 1);
       double others = 0.0;
