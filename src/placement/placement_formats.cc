@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -198,7 +199,9 @@ int InferNumExperts(const SlotRows& rows) {
       num_experts = std::max(num_experts, static_cast<int>(ids.size()));
     }
   }
-  return num_experts > 0 ? num_experts : largest_id + 1;
+  // One more than the largest id there is cannot be counted, and has no slots anyway.
+  constexpr int kMost = std::numeric_limits<int>::max();
+  return num_experts > 0 ? num_experts : std::min(largest_id, kMost - 1) + 1;
 }
 
 Result<Topology> TopologyOfRows(const ImportOptions& options, int num_slots) {

@@ -109,7 +109,10 @@ TEST_F(PlacementFormatRefusals, NameThePlaceOfWhatIsOutOfShape) {
        "physical_to_logical_map[0][3]: number is not an integer"},
       {kSglang, R"({"physical_to_logical_map":[[0,1,2,3]],"logical_count":[[1,1,1,1]]})",
        R"(key "logical_count" is unknown)"},
+      {kSglang, R"({"physical_to_logical_map":[[0,1,2,2147483647]]})",
+       "4 slots are fewer than 2147483647 experts"},
       {kTensorrtLlm, "", "it is not a YAML map"},
+      {kTensorrtLlm, "\"\\\001\"", "line 1, column 4: unknown escape character: ?"},
       {kTensorrtLlm, "- 1\n", "it is not a YAML map"},
       {kTensorrtLlm, "num_slots: 4\n---\nnum_slots: 4\n", "line 2: it must be one YAML document"},
       {kTensorrtLlm, ",num_slots: 4\n", "it is not a YAML map"},
@@ -185,6 +188,10 @@ TEST_F(PlacementFormatRefusals, NameOptionsThatTheFileContradicts) {
   options.num_experts = 7;
   EXPECT_EQ(message(sglang, kSglang, options),
             "layer 0, slot 10 (rank 3): expert 7 is outside [0, 7)");
+  options.num_layers = 2;
+  const fs::path huge = Write("huge.yaml", "num_slots: 2147483644\n");
+  EXPECT_EQ(message(huge, kTensorrtLlm, options),
+            "num_slots: 536870911 slots on a rank are more than 7 experts");
 }
 
 TEST_F(PlacementFormatRefusals, NameWhatAFormatCannotSay) {
@@ -231,6 +238,10 @@ TEST_F(PlacementFormatRefusals, NameWhatAFormatCannotSay) {
   layers.layers = {0, 1};
   EXPECT_EQ(ExportPlacement("p.yaml", PlacementFormat::kTensorrtLlm, layers).message(),
             "p.yaml: 2 numbers of layers for 1 layers");
+  layers.layers = {2000000000};
+  EXPECT_EQ(ExportPlacement("p.json", PlacementFormat::kSglang, layers).message(),
+            "p.json: physical_to_logical_map: layer 2000000000 needs a row for every layer before "
+            "it, more than the 65536 that any model has");
 }
 
 }  // namespace

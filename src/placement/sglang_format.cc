@@ -14,6 +14,7 @@ namespace {
 
 constexpr const char* kMap = "physical_to_logical_map";
 constexpr const char* kLoads = "logical_count";
+constexpr int kMostLayers = 65536;
 
 Status CheckIsMap(const Json& file) {
   if (file.is_object() && !file.contains(kMap)) {
@@ -88,6 +89,12 @@ Result<ForeignPlacement> ParseSglang(const Json& file, const ImportOptions& opti
 
 Result<std::string> FormatSglang(const ForeignPlacement& foreign) {
   const Placement& placement = foreign.placement;
+  if (foreign.layers.back() >= kMostLayers) {
+    return InvalidArgument(
+        fmt::format("{}: layer {} needs a row for every layer before it, more "
+                    "than the {} that any model has",
+                    kMap, foreign.layers.back(), kMostLayers));
+  }
   const auto num_slots = static_cast<size_t>(placement.num_slots());
   const size_t num_given = foreign.unused_rows.size() / num_slots;
   std::vector<int32_t> trivial(num_slots);

@@ -25,6 +25,14 @@ std::string Quoted(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// What yaml-cpp says ends in the bytes of the file that it stumbled over.
+std::string OneLine(std::string message) {
+  for (char& c : message) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return message;
+}
+
 // A plain scalar (not a quoted one) that is a decimal int of at least `low`.
 Result<int> IntAt(const YAML::Node& node, int low, const std::string& place) {
   constexpr int kMax = std::numeric_limits<int>::max();
@@ -174,6 +182,11 @@ Result<ForeignPlacement> Default(const Topology& topology, const ImportOptions& 
                     "are",
                     kAssignments));
   }
+  // Nothing is allocated on the word of a number in the file.
+  if (topology.slots_per_rank() > options.num_experts) {
+    return InvalidArgument(fmt::format("{}: {} slots on a rank are more than {} experts", kSlots,
+                                       topology.slots_per_rank(), options.num_experts));
+  }
   STEELYARD_ASSIGN_OR_RETURN(
       Placement placement, TensorrtLlmDefaultPlacement(topology, num_layers, options.num_experts));
   STEELYARD_ASSIGN_OR_RETURN(ForeignPlacement foreign, WithLayers(std::move(placement), options));
@@ -222,7 +235,7 @@ Result<ForeignPlacement> ParseTensorrtLlm(const std::string& text, const ImportO
   } catch (const YAML::Exception& error) {
     // Without its own "yaml-cpp: error at".
     return InvalidArgument(fmt::format("line {}, column {}: {}", error.mark.line + 1,
-                                       error.mark.column + 1, error.msg));
+                                       error.mark.column + 1, OneLine(error.msg)));
   }
 }
 
