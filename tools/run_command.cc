@@ -82,9 +82,6 @@ Status WriteLogits(const std::string& folder,
 
 Status RunCommand::CheckOptions() const {
   STEELYARD_RETURN_IF_ERROR(policy.Check());
-  if (policy.plan.split == SplitRule::kWeighted) {
-    return Unimplemented("--split weighted is not supported yet: replicas share tokens evenly");
-  }
   if (transport != "inproc") {
     return Unimplemented(
         fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));

@@ -43,6 +43,7 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   in_state_.assign(shape.num_slots(), 0);
   repaired_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
+  best_copies_.assign(shape.num_experts, 0);
 }
 
 void LayerPlanner::SetNumBins(int num_bins) {
@@ -189,6 +190,7 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
             score_);
   bool better = TryCounts();
   if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
+    better = TryFillers() || better;
     better = TryNeighbouringCounts() || better;
   }
   if (better) {
@@ -213,6 +215,35 @@ bool LayerPlanner::TryCounts() {
   best_objective_ = state_.Objective();
   state_.WriteSlots(slots_, best_slots_);
   return true;
+}
+
+// A copy of a heavy expert in every slot that is over may leave no rank without one; where a rank
+// could carry a heavier copy if nothing but light ones stood beside it, more copies of these are
+// better. Leaves the best counts in `copies_`.
+bool LayerPlanner::TryFillers() {
+  bool better = false;
+  best_copies_ = copies_;
+  for (int fillers = 1; fillers <= shape_.num_live_slots() - shape_.num_experts; ++fillers) {
+    Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots() - fillers,
+              copies_, score_);
+    for (int i = 0; i < fillers; ++i) ++copies_[LightestExpertWithRoom()];
+    if (!TryCounts()) continue;
+    better = true;
+    best_copies_ = copies_;
+  }
+  copies_ = best_copies_;
+  return better;
+}
+
+int32_t LayerPlanner::LightestExpertWithRoom() const {
+  int32_t lightest = -1;
+  for (int32_t expert = 0; expert < shape_.num_experts; ++expert) {
+    if (copies_[expert] == shape_.num_live_ranks()) continue;
+    const bool is_lighter =
+        lightest < 0 || state_.expert_loads()[expert] < state_.expert_loads()[lightest];
+    if (is_lighter) lightest = expert;
+  }
+  return lightest;
 }
 
 // With few slots the counts decide more than their largest load tells: every one copy is tried

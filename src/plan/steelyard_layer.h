@@ -61,6 +61,8 @@ class LayerPlanner {
   bool PlanFromScratch(const LayerTask& task, double settled_at);
   bool PlaceFromScratch(const RowInForce& in_force);
   bool TryCounts();
+  bool TryFillers();
+  int32_t LightestExpertWithRoom() const;
   bool TryNeighbouringCounts();
   void RepairFitted(const LayerTask& task, double settled_at);
   void ImproveUntilSettled(double settled_at);
@@ -91,14 +93,15 @@ class LayerPlanner {
   double lower_bound_ = 0.0;                  // of the objective
   BindingLimit limit_ = BindingLimit::kNone;  // that was in the way when the search ended
   int scratch_moves_ = 0;
-  double best_objective_ = 0.0;      // of the plans from nothing so far, or of what is in force
-  std::vector<int32_t> fitted_;      // [num_slots] what is in force, fitted to the slots
-  std::vector<int32_t> best_slots_;  // [num_slots] of the best plan from nothing
-  std::vector<int32_t> in_state_;    // [num_slots] what was held before that
-  std::vector<int32_t> repaired_;    // [num_slots] where repair within limits has led
-  std::vector<int32_t> slots_;       // [num_slots]
-  std::vector<int32_t> copies_;      // [num_experts] ranks that hold an expert
-  std::vector<Step> log_;            // of the search
+  double best_objective_ = 0.0;       // of the plans from nothing so far, or of what is in force
+  std::vector<int32_t> fitted_;       // [num_slots] what is in force, fitted to the slots
+  std::vector<int32_t> best_slots_;   // [num_slots] of the best plan from nothing
+  std::vector<int32_t> in_state_;     // [num_slots] what was held before that
+  std::vector<int32_t> repaired_;     // [num_slots] where repair within limits has led
+  std::vector<int32_t> slots_;        // [num_slots]
+  std::vector<int32_t> copies_;       // [num_experts] ranks that hold an expert
+  std::vector<int32_t> best_copies_;  // [num_experts] of the best fillers
+  std::vector<Step> log_;             // of the search
 };
 
 }  // namespace steelyard

@@ -101,7 +101,6 @@ TEST_F(Refusals, OptionsOfRun) {
   Expect({With(run, {"--config", "option.toml"}), 2, {"option.toml", "rankz"}});
   Expect({With(two, {"--transport", "mpi"}), 1, {"--transport mpi"}});
   Expect({With(two, {"--record", "x.csv"}), 1, {"--record x.csv", ".h5, .npy or .npz"}});
-  Expect({With(two, {"--split", "weighted"}), 1, {"--split weighted"}});
   Expect({With(two, {"--max-moves", "3"}), 2, {"--max-moves"}});
   Expect({With(two, {"--policy", "nobody"}), 2, {"--policy", "nobody"}});
   Expect({With(two, {"--balance", "often"}), 2, {"--balance", "often"}});

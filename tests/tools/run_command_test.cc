@@ -85,6 +85,20 @@ TEST_F(RunCommandTest, ResultLinesAreTheSameOnAnyRanksInAnyMode) {
   }
 }
 
+TEST_F(RunCommandTest, WeightedSharesAreServedAndChangeNoAnswer) {
+  const CommandResult off = Run(Args({"--ranks", "4", "--balance", "off"}));
+  ASSERT_EQ(off.exit_code, 0) << off.err;
+  const CommandResult weighted =
+      Run(Args({"--ranks", "4", "--window", "4", "--balance", "sync", "--split", "weighted",
+                "--out", "out.jsonl", "--save-placement", "shares.json"}));
+  EXPECT_EQ(weighted.exit_code, 0) << weighted.err;
+  EXPECT_EQ(Read("out.jsonl"), off.out);
+  const Result<Placement> placement =
+      ReadPlacementFile(Path("shares.json"), DuplicateRule::kRefuse);
+  ASSERT_TRUE(placement.ok()) << placement.status().message();
+  EXPECT_TRUE(placement->has_shares());
+}
+
 TEST_F(RunCommandTest, RecordedLoadsCountEveryTokenInEveryLayerTopKTimes) {
   for (const std::string mode : {"off", "async"}) {
     const OrderedJson summary =
