@@ -4,7 +4,7 @@ RELEASE := build/release
 BUILD := cmake --build --preset release --parallel $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint build demo test check-long bench format lint clean
+.PHONY: help setup setup-lint build demo test check-long fuzz bench format lint clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,8 +29,15 @@ demo: $(RELEASE)/build.ninja  ## serve a model that drifts, unbalanced and balan
 test: build  ## build and run all tests but the long ones
 	ctest --preset release
 
-check-long: build  ## run all tests, with ten times the repetitions
+check-long: build  ## run all tests, with ten times the repetitions, and fuzz for ten minutes each
 	STEELYARD_TEST_SCALE=10 ctest --preset long
+	$(MAKE) fuzz SECONDS=600
+
+fuzz: SECONDS := 60
+fuzz: setup setup-lint  ## fuzz the parsers and the planner, SECONDS=60 for each
+	cmake --preset fuzz
+	cmake --build --preset fuzz --parallel $(JOBS)
+	scripts/fuzz.sh build/fuzz $(SECONDS)
 
 bench: $(RELEASE)/build.ninja  ## build and run every benchmark
 	$(BUILD) --target all_benchmarks

@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing, after saying which; does nothing when none is.
 #
 #   scripts/setup.sh build   what the build, the demo and the tests need
-#   scripts/setup.sh lint    what formatting, linting and the clang build need besides
+#   scripts/setup.sh lint    what formatting, linting, fuzzing and the clang build need besides
 #
 # docs/dependencies.md gives the reason for each library.
 set -euo pipefail
