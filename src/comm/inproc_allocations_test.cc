@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 
 #include "base/count_allocations.h"
@@ -46,7 +47,9 @@ Status Step(Communicator& comm, uint64_t step, OneBufferSink& sink) {
 }
 
 TEST(InprocGroup, SteadyStateAllocatesNothing) {
-  const auto statuses = RunRanks(2, [](Communicator& comm) -> Status {
+  // Of both ranks: slices of the one that is ahead are cancelled before the other polls.
+  std::atomic<int> num_landed{0};
+  const auto statuses = RunRanks(2, [&](Communicator& comm) -> Status {
     OneBufferSink sink;
     for (uint64_t step = 1; step <= 3; ++step) {
       STEELYARD_RETURN_IF_ERROR(Step(comm, step, sink));
@@ -57,9 +60,10 @@ TEST(InprocGroup, SteadyStateAllocatesNothing) {
     }
     EXPECT_EQ(NumAllocationsOfThread(), num_before) << "rank " << comm.rank();
     EXPECT_GT(num_before, 0) << "allocations are not counted";
-    EXPECT_GT(sink.num_landed, 0);
+    num_landed += sink.num_landed;
     return Status::Ok();
   });
+  EXPECT_GT(num_landed, 0);
   EXPECT_THAT(statuses, testing::Each(Status::Ok()));
 }
 
