@@ -1,6 +1,7 @@
 #include "plan/steelyard_cost.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace steelyard {
 namespace {
@@ -23,6 +24,9 @@ void CostSearch::Prepare(const LayerShape& shape, const Topology& topology) {
   tokens_.assign(static_cast<size_t>(shape.num_bins) * shape.num_experts, 0.0);
   weight_.assign(shape.num_bins, 0.0);
   rank_cost_.assign(shape.num_ranks, 0.0);
+  rank_power_.assign(shape.num_ranks, 0.0);
+  seen_.assign(shape.num_ranks, 0);
+  num_tried_ = 0;
   ranks_.reserve(shape.num_ranks);
   path_.reserve(kMaxStepsPerRank * shape.num_ranks);
 }
@@ -51,36 +55,42 @@ void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCo
   }
 }
 
-CostSearch::Worth CostSearch::Weigh(const LayerState& state) {
-  Worth worth = {.objective = 0.0, .power = 0.0};
-  std::fill(rank_cost_.begin(), rank_cost_.end(), 0.0);
-  for (int t = 0; t < shape_.num_bins; ++t) {
-    if (weight_[t] == 0.0) continue;
-    const double* tokens = tokens_.data() + static_cast<size_t>(t) * shape_.num_experts;
-    double largest = 0.0;
-    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-      if (topology_->is_dead(rank)) continue;
-      double load = 0.0;
-      int active = 0;
-      for (const HeldExpert& held : state.held(rank)) {
-        load += tokens[held.expert] / held.copies;
-        active += tokens[held.expert] > 0.0 ? 1 : 0;
-      }
-      const double cost = weight_[t] * cost_(load, active) / topology_->speed(rank);
-      rank_cost_[rank] += cost;
-      largest = std::max(largest, cost);
-      worth.power += EighthPower(cost / level_);
-    }
-    worth.objective += largest;
+double CostSearch::CostOf(const LayerState& state, int rank, int bin_idx) const {
+  const double* tokens = tokens_.data() + static_cast<size_t>(bin_idx) * shape_.num_experts;
+  double load = 0.0;
+  int active = 0;
+  for (const HeldExpert& held : state.held(rank)) {
+    load += tokens[held.expert] / held.copies;
+    active += tokens[held.expert] > 0.0 ? 1 : 0;
   }
-  worth.objective *= level_ > 0.0 ? LayerState::kMeanLoad / level_ : 0.0;
-  return worth;
+  return weight_[bin_idx] * cost_(load, active) / topology_->speed(rank);
 }
 
-double CostSearch::Objective(const LayerState& state) { return Weigh(state).objective; }
+double CostSearch::PowerOf(const LayerState& state, int rank) const {
+  double power = 0.0;
+  for (int t = 0; t < shape_.num_bins; ++t) {
+    if (weight_[t] > 0.0) power += EighthPower(CostOf(state, rank, t) / level_);
+  }
+  return power;
+}
+
+double CostSearch::Objective(const LayerState& state) {
+  double objective = 0.0;
+  for (int t = 0; t < shape_.num_bins; ++t) {
+    if (weight_[t] == 0.0) continue;
+    double largest = 0.0;
+    for (int rank = 0; rank < shape_.num_ranks; ++rank) {
+      if (!topology_->is_dead(rank)) largest = std::max(largest, CostOf(state, rank, t));
+    }
+    objective += largest;
+  }
+  return level_ > 0.0 ? objective * (LayerState::kMeanLoad / level_) : 0.0;
+}
 
 void CostSearch::Run(double price, LayerState& state) {
   path_.clear();
+  std::fill(seen_.begin(), seen_.end(), 0);
+  num_tried_ = 0;
   if (level_ <= 0.0) return;
   double best_score = Objective(state) + price * state.moves();
   size_t best_length = 0;
@@ -105,10 +115,13 @@ void CostSearch::Run(double price, LayerState& state) {
 }
 
 void CostSearch::OrderRanks(const LayerState& state) {
-  now_ = Weigh(state).power;
   ranks_.clear();
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-    if (!topology_->is_dead(rank)) ranks_.push_back(rank);
+    if (topology_->is_dead(rank)) continue;
+    ranks_.push_back(rank);
+    rank_cost_[rank] = 0.0;
+    for (int t = 0; t < shape_.num_bins; ++t) rank_cost_[rank] += CostOf(state, rank, t);
+    rank_power_[rank] = PowerOf(state, rank);
   }
   std::sort(ranks_.begin(), ranks_.end(), [this](int32_t a, int32_t b) {
     return rank_cost_[a] != rank_cost_[b] ? rank_cost_[a] > rank_cost_[b] : a < b;
@@ -159,13 +172,31 @@ void CostSearch::TryPair(int hot, int other, LayerState& state) {
 void CostSearch::Try(const Step& step, LayerState& state) {
   const int moves = state.moves();
   state.Apply(step);
-  const double gain = now_ - Weigh(state).power;
+  const double gain = GainOf(step, state);
   const int more_moves = std::max(1, state.moves() - moves);
   state.Undo(step);
   if (gain / more_moves > best_gain_ && state.Allows(step)) {
     best_gain_ = gain / more_moves;
     best_ = step;
   }
+}
+
+// Of a step that was taken: a swap changes two ranks, a replacement all that hold either expert.
+double CostSearch::GainOf(const Step& step, const LayerState& state) {
+  ++num_tried_;
+  double gain = 0.0;
+  const auto count = [&](int rank) {
+    if (std::exchange(seen_[rank], num_tried_) == num_tried_) return;
+    gain += rank_power_[rank] - PowerOf(state, rank);
+  };
+  count(step.rank_a);
+  if (!step.is_replacement()) {
+    count(step.rank_b);
+    return gain;
+  }
+  state.ForEachHolder(step.expert_a, count);
+  state.ForEachHolder(step.expert_b, count);
+  return gain;
 }
 
 }  // namespace steelyard

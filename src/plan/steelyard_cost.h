@@ -30,29 +30,29 @@ class CostSearch {
   void Run(double price, LayerState& state);
 
  private:
-  /// What is held costs: the objective, and the sum of powers by which steps are chosen.
-  struct Worth {
-    double objective;
-    double power;
-  };
-
-  Worth Weigh(const LayerState& state);
+  /// By speed and the weight of the bin.
+  double CostOf(const LayerState& state, int rank, int bin_idx) const;
+  /// What a rank adds to the sum of powers by which steps are chosen.
+  double PowerOf(const LayerState& state, int rank) const;
   void OrderRanks(const LayerState& state);
   Step FindStep(LayerState& state);
   void TryPair(int hot, int other, LayerState& state);
   void Try(const Step& step, LayerState& state);
+  double GainOf(const Step& step, const LayerState& state);
 
   const Topology* topology_ = nullptr;
   LayerShape shape_;
   RankCost cost_;
   double level_ = 0.0;  // that no placement is below
-  double now_ = 0.0;    // sum of powers
   double best_gain_ = 0.0;
   Step best_;
-  std::vector<double> tokens_;     // [num_bins, num_experts]
-  std::vector<double> weight_;     // [num_bins]
-  std::vector<double> rank_cost_;  // [num_ranks] by speed, over all bins
-  std::vector<int32_t> ranks_;     // live ones, the costliest first
+  std::vector<double> tokens_;      // [num_bins, num_experts]
+  std::vector<double> weight_;      // [num_bins]
+  std::vector<double> rank_cost_;   // [num_ranks] over all bins
+  std::vector<double> rank_power_;  // [num_ranks] before the step that is looked for
+  std::vector<int32_t> ranks_;      // live ones, the costliest first
+  std::vector<int32_t> seen_;       // [num_ranks] last step whose gain counted the rank
+  int32_t num_tried_ = 0;
   std::vector<Step> path_;
 };
 
