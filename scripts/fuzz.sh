@@ -29,7 +29,7 @@ fuzz() {
   fi
   mkdir -p "$build_dir/new/$target" "$build_dir/broken"
   if ! ASAN_OPTIONS=detect_leaks=$leaks "$build_dir/fuzz_$target" -max_total_time="$seconds" \
-    -len_control=0 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    -len_control=0 -timeout=120 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$build_dir/broken/$target-" \
     "$build_dir/new/$target" "fuzz/corpus/$target" >"$build_dir/$target.log" 2>&1; then
     tail -n 60 "$build_dir/$target.log"
