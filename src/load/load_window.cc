@@ -37,6 +37,13 @@ std::string ShapeText(const LoadShape& shape) {
                      counted(shape.num_experts, "expert"));
 }
 
+// More than any engine routes; sums and squares of such counts stay finite.
+constexpr double kMostTokens = 1e18;
+
+std::string_view WhatIsWrong(double count) {
+  return !std::isfinite(count) ? "not finite" : count < 0 ? "negative" : "above 1e18";
+}
+
 }  // namespace
 
 std::string_view PhaseName(Phase phase) { return phase == Phase::kPrefill ? "prefill" : "decode"; }
@@ -59,7 +66,7 @@ Result<LoadWindow> LoadWindow::Create(const LoadShape& shape, std::vector<double
         fmt::format("{} counts do not fill {}", counts.size(), ShapeText(shape)));
   }
   for (size_t i = 0; i < counts.size(); ++i) {
-    if (std::isfinite(counts[i]) && counts[i] >= 0) {
+    if (counts[i] >= 0 && counts[i] <= kMostTokens) {
       continue;
     }
     const size_t expert = i % shape.num_experts;
@@ -67,8 +74,7 @@ Result<LoadWindow> LoadWindow::Create(const LoadShape& shape, std::vector<double
     const size_t row = i / shape.num_experts / shape.num_layers;
     return InvalidArgument(fmt::format("bin {}, phase {}, layer {}, expert {}: count {} is {}",
                                        row / shape.num_phases, row % shape.num_phases, layer,
-                                       expert, counts[i],
-                                       std::isfinite(counts[i]) ? "negative" : "not finite"));
+                                       expert, counts[i], WhatIsWrong(counts[i])));
   }
   LoadWindow window;
   window.shape_ = shape;

@@ -86,6 +86,7 @@ TEST(LoadWindow, RefusesWhatIsNoLoadAndSaysWhere) {
        "experts"},
       {{1, 1, 1, 3}, {1, -2, 3}, "bin 0, phase 0, layer 0, expert 1: count -2 is negative"},
       {{2, 2, 1, 1}, {1, 2, 3, kInf}, "bin 1, phase 1, layer 0, expert 0: count inf is not finite"},
+      {{1, 1, 1, 2}, {1, 2e18}, "bin 0, phase 0, layer 0, expert 1: count 2e+18 is above 1e18"},
       {{1, 2, 2, 1}, {1, 2, 3, kNan}, "bin 0, phase 1, layer 1, expert 0: count nan is not finite"},
   };
   for (const Row& row : rows) {

@@ -39,8 +39,8 @@ class LoadWindow {
 
   /// Takes over `counts` [num_bins, num_phases, num_layers, num_experts], in tokens.
   /// Fails with kInvalidArgument, naming bin, phase, layer and expert of the first offender, when a
-  /// count is negative or not finite, and when the size is not shape.num_counts() or an extent is
-  /// below 1.
+  /// count is negative, not finite or above 1e18, and when the size is not shape.num_counts() or an
+  /// extent is below 1.
   static Result<LoadWindow> Create(const LoadShape& shape, std::vector<double> counts);
 
   const LoadShape& shape() const { return shape_; }
