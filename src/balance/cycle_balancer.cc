@@ -382,9 +382,7 @@ Result<std::unique_ptr<Balancer>> Balancer::Create(const BalancerOptions& option
     return InvalidArgument("a balancer's host needs a communicator, an expert store and a clock");
   }
   if (!initial.topology().is_plain()) {
-    return InvalidArgument(
-        fmt::format("a balancer needs ranks that are all alive, with equal slots and speed, not {}",
-                    initial.topology().ToString()));
+    return InvalidArgument("a balancer needs ranks that are all alive, alike in slots and speed");
   }
   MoverOptions moving;
   moving.slice_bytes = options.slice_bytes;
