@@ -62,8 +62,8 @@ struct PlanOptions {
   /// Groups of experts that group-limited routing keeps together; only `deepseek` and `vllm` look
   /// at it.
   int num_groups = 1;
-  /// The imbalance that moving *all* slots of a layer must buy; one move costs price / num_slots, and
-  /// more where promised gains did not come true.
+  /// The imbalance that moving *all* slots of a layer must buy; one move costs price / num_slots,
+  /// and more where promised gains did not come true.
   double price = 0.08;
   /// A layer whose imbalance is within this of its lower bound is kept.
   double gate = 0.005;
