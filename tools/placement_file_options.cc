@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -90,6 +91,9 @@ bool PlacementFileOptions::any_given() const {
 Result<PlacementFormat> PlacementFileOptions::FormatOf(const std::string& path) const {
   if (!from.empty()) {
     return ParseFormat("--from", from);
+  }
+  if (!std::filesystem::is_regular_file(path)) {
+    return NotFound(fmt::format("{}: no such file", path));
   }
   STEELYARD_ASSIGN_OR_RETURN(const std::optional<PlacementFormat> format,
                              DetectPlacementFormat(path));

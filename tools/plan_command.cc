@@ -167,9 +167,10 @@ void AddPlanCommand(CLI::App& app) {
       "Plan a placement from recorded loads, with the fewest moves from the one in force",
       [options] { return options->Run(); });
   command
-      ->add_option(
-          "--loads", options->loads,
-          "Tokens per expert: .npy, .npz or JSON, [layers, experts] or [bins, layers, experts]")
+      ->add_option("--loads", options->loads,
+                   "Tokens per expert: a trace (.h5), .npy, .npz or JSON, [layers, experts] or "
+                   "[bins, layers, "
+                   "experts]")
       ->required();
   command->add_option("--current", options->current,
                       "The placement in force; contiguous without it");

@@ -144,6 +144,9 @@ Status PolicyOptions::Check() const {
   if (plan.limits.bytes != MoveLimits::kNone && plan.expert_bytes == 0) {
     throw UsageError{"--max-bytes needs --expert-bytes"};
   }
+  if (!plan.rank_cost.is_tokens() && plan.split == SplitRule::kWeighted) {
+    throw UsageError{"--rank-cost other than tokens needs --split even"};
+  }
   return plan.Validate();
 }
 

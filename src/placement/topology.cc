@@ -11,6 +11,10 @@
 namespace steelyard {
 namespace {
 
+// Ranks further apart are none of one group.
+constexpr double kSlowest = 1e-6;
+constexpr double kFastest = 1e6;
+
 Status CheckCounts(const TopologySpec& spec) {
   if (spec.num_ranks < 1) {
     return InvalidArgument(
@@ -69,6 +73,10 @@ Status CheckSpeeds(const TopologySpec& spec) {
     if (!(std::isfinite(speed) && speed > 0.0)) {
       return InvalidArgument(
           fmt::format("rank_speed[{}] is {}, but must be finite and above 0", rank, speed));
+    }
+    if (speed < kSlowest || speed > kFastest) {
+      return InvalidArgument(
+          fmt::format("rank_speed[{}] is {}, outside [{}, {}]", rank, speed, kSlowest, kFastest));
     }
   }
   return Status::Ok();

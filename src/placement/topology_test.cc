@@ -192,6 +192,8 @@ TEST(Topology, RefusesListsThatCannotBe) {
       {{}, {}, {1, 2, 3, 4}, "rank_speed has 4 entries for 3 ranks"},
       {{}, {}, {1, 0, 1}, "rank_speed[1] is 0, but must be finite and above 0"},
       {{}, {}, {1, 1, -2}, "rank_speed[2] is -2, but must be finite and above 0"},
+      {{}, {}, {1, 1e-9, 1}, "rank_speed[1] is 1e-09, outside [1e-06, 1000000]"},
+      {{}, {}, {1, 1, 1e300}, "rank_speed[2] is 1e+300, outside [1e-06, 1000000]"},
       {{}, {}, {kNan, 1, 1}, "rank_speed[0] is nan, but must be finite and above 0"},
   };
   for (const Row& row : rows) {

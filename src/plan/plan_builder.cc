@@ -166,25 +166,58 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
   report.moves = CountMoves(before, after, layer_idx);
 }
 
-Result<Placement> PlanBuilder::WithShares(const PlanInput& input, const Placement& placement,
-                                          const PlanContext& context) {
+void PlanBuilder::FitShares(const PlanInput& input, const Placement& placement, int layer_idx,
+                            Worker& worker, std::span<double> shares) const {
   const LoadWindow& window = input.history.back();
   const Topology& topology = placement.topology();
+  const std::span<const int32_t> slots = placement.slot_to_expert(layer_idx);
+  if (placement.has_shares()) {
+    const std::span<const double> planned = placement.shares(layer_idx);
+    std::copy(planned.begin(), planned.end(), shares.begin());
+  } else {
+    std::fill(worker.sum.begin(), worker.sum.end(), 0.0);
+    window.AddLayerTo(layer_idx, worker.sum);
+    worker.shares.Prepare(placement.num_experts(), topology);
+    worker.shares.Solve(worker.sum, slots, topology, shares);
+  }
+  if (window.shape().num_bins == 1) return;
+  // Those are best for all bins together; bin by bin an even split, or what is in force, may be
+  // better.
+  const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
+  ReadLayerBins(window, layer_idx, bins);
+  const auto imbalance = [&](std::span<const double> split) {
+    return Imbalance(bins, slots, split, topology, {}, worker.score);
+  };
+  double least = imbalance(shares);
+  if (const double even = imbalance({}); even < least) {
+    least = even;
+    for (size_t slot = 0; slot < slots.size(); ++slot) {
+      shares[slot] = slots[slot] == kNoExpert ? 0.0 : 1.0 / worker.score.copies[slots[slot]];
+    }
+  }
+  const Placement& current = *input.current;
+  const std::span<const int32_t> in_force = current.slot_to_expert(layer_idx);
+  if (current.has_shares() &&
+      std::equal(slots.begin(), slots.end(), in_force.begin(), in_force.end()) &&
+      imbalance(current.shares(layer_idx)) < least) {
+    const std::span<const double> kept = current.shares(layer_idx);
+    std::copy(kept.begin(), kept.end(), shares.begin());
+  }
+}
+
+Result<Placement> PlanBuilder::WithShares(const PlanInput& input, const Placement& placement,
+                                          const PlanContext& context) {
   const size_t num_slots = placement.num_slots();
   const std::span<const int32_t> slots = placement.slot_to_expert();
   std::vector<double> shares(slots.size());
   context.executor->Run(placement.num_layers(), [&](int layer_idx, int worker_idx) {
     if (!CheckNotCancelled(context).ok()) return;
-    Worker& worker = workers_[worker_idx];
-    std::fill(worker.sum.begin(), worker.sum.end(), 0.0);
-    window.AddLayerTo(layer_idx, worker.sum);
-    worker.shares.Prepare(placement.num_experts(), topology);
-    worker.shares.Solve(worker.sum, placement.slot_to_expert(layer_idx), topology,
-                        std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
+    FitShares(input, placement, layer_idx, workers_[worker_idx],
+              std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
   });
   STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
-  return Placement::Create(topology, placement.num_experts(), {slots.begin(), slots.end()},
-                           DuplicateRule::kAllow, std::move(shares));
+  return Placement::Create(placement.topology(), placement.num_experts(),
+                           {slots.begin(), slots.end()}, DuplicateRule::kAllow, std::move(shares));
 }
 
 Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
@@ -192,7 +225,7 @@ Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
                                 const PlanContext& context) {
   STEELYARD_CHECK_EQ(static_cast<int>(decisions.size()), placement.num_layers());
   Prepare(*input.current, input.history.back().shape(), context.executor->num_workers());
-  if (input.options.split == SplitRule::kWeighted && !placement.has_shares()) {
+  if (input.options.split == SplitRule::kWeighted) {
     STEELYARD_ASSIGN_OR_RETURN(placement, WithShares(input, placement, context));
   }
   Plan plan{.placement = std::move(placement),

@@ -44,10 +44,11 @@ class PlanBuilder {
   /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
   void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
 
-  /// Takes over `placement`, which is on input.topology(); where shares are to be weighted and it
-  /// has none, those that are best on the last window are added. `decisions` is [num_layers];
-  /// imbalances are on the last window of `input`; the digest covers `state` as it is now, so call
-  /// this last. Fails with kCancelled when context.cancel was set.
+  /// Takes over `placement`, which is on input.topology(); where shares are to be weighted, a
+  /// layer gets its own or, without any, those that are best for the last window's sum, unless an
+  /// even split or what is in force is better bin by bin. `decisions` is [num_layers]; imbalances
+  /// are on the last window of `input`; the digest covers `state` as it is now, so call this last.
+  /// Fails with kCancelled when context.cancel was set.
   Result<Plan> Build(const PlanInput& input, Placement placement,
                      std::span<const LayerDecision> decisions, const PolicyState& state,
                      const PlanContext& context);
@@ -60,6 +61,8 @@ class PlanBuilder {
     std::vector<double> sum;   // [num_experts]
   };
 
+  void FitShares(const PlanInput& input, const Placement& placement, int layer_idx, Worker& worker,
+                 std::span<double> shares) const;
   Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
                                const PlanContext& context);
   void Report(const PlanInput& input, int layer_idx, Plan& plan, Worker& worker) const;

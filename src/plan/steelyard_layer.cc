@@ -18,8 +18,17 @@ constexpr double kHeavyAgainstBest = 1.2;
 constexpr double kHeavyOnRank = 0.3;
 // Up to this many slots, other counts than the best are placed too.
 constexpr int kMaxSlotsForCounts = 16;
+// All of them where they are no more than these.
+constexpr int64_t kMaxCounts = 2000;
 // A round of refinement; the next one goes on.
 constexpr int kMaxBinwiseSteps = 60;
+
+/// Ways to deal `spare` copies to experts, with no regard to ranks. Requires: a small layer.
+int64_t NumCounts(int num_experts, int spare) {
+  int64_t count = 1;
+  for (int i = 1; i <= spare; ++i) count = count * (num_experts - 1 + i) / i;
+  return count;
+}
 
 }  // namespace
 
@@ -60,8 +69,11 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   log_.clear();
   price_ = 0.0;
   limit_ = BindingLimit::kNone;
-  // Without redundancy there is nothing to share.
-  is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_live_slots() > shape_.num_experts;
+  // Without redundancy there is nothing to share. Shares that are best for several bins together
+  // need not be so bin by bin: there the search is that for an even split, which the shares then
+  // better.
+  is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_bins == 1 &&
+                 shape_.num_live_slots() > shape_.num_experts;
   weighted_.Begin(fitter_);
   is_costed_ = !task.cost.is_tokens();
   if (is_costed_) cost_.Begin(task.bins, task.bin_tokens, task.cost);
@@ -141,10 +153,6 @@ void LayerPlanner::RepairFitted(const LayerTask& task, double settled_at) {
   ImproveUntilSettled(settled_at);
   state_.LogTo(nullptr);
   state_.Follow(nullptr);
-  if (is_weighted_ && shape_.num_bins > 1 && !PaysInEveryBin(task)) {
-    state_.Assign(fitted_);
-    log_.clear();
-  }
 }
 
 // Not priced. True where the plan from nothing is taken.
@@ -190,8 +198,13 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
             score_);
   bool better = TryCounts();
   if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
-    better = TryFillers() || better;
-    better = TryNeighbouringCounts() || better;
+    const int spare = shape_.num_live_slots() - shape_.num_experts;
+    if (NumCounts(shape_.num_experts, spare) <= kMaxCounts) {
+      better = TryAllCounts(0, spare, close_enough) || better;
+    } else {
+      better = TryFillers() || better;
+      better = TryNeighbouringCounts() || better;
+    }
   }
   if (better) {
     labeller_.Label(in_force, best_slots_);
@@ -215,6 +228,21 @@ bool LayerPlanner::TryCounts() {
   best_objective_ = state_.Objective();
   state_.WriteSlots(slots_, best_slots_);
   return true;
+}
+
+// Every way to give `spare` more copies to the experts from `expert` on.
+bool LayerPlanner::TryAllCounts(int expert, int spare, double close_enough) {
+  const int most = std::min(spare, shape_.num_live_ranks() - 1);
+  const bool is_last = expert + 1 == shape_.num_experts;
+  bool better = false;
+  for (int extra = is_last ? spare : 0; extra <= most; ++extra) {
+    if (best_objective_ <= close_enough) break;
+    copies_[expert] = 1 + extra;
+    const bool found =
+        is_last ? TryCounts() : TryAllCounts(expert + 1, spare - extra, close_enough);
+    better = found || better;
+  }
+  return better;
 }
 
 // A copy of a heavy expert in every slot that is over may leave no rank without one; where a rank
@@ -247,26 +275,28 @@ int32_t LayerPlanner::LightestExpertWithRoom() const {
 }
 
 // With few slots the counts decide more than their largest load tells: every one copy is tried
-// elsewhere.
+// elsewhere, and stays where that is better, until none is.
 bool LayerPlanner::TryNeighbouringCounts() {
   bool better = false;
-  for (int from = 0; from < shape_.num_experts; ++from) {
-    if (copies_[from] == 1) continue;
-    for (int to = 0; to < shape_.num_experts; ++to) {
-      if (to == from || copies_[to] == shape_.num_live_ranks()) continue;
-      --copies_[from];
-      ++copies_[to];
-      better = TryCounts() || better;
-      ++copies_[from];
-      --copies_[to];
+  for (bool improved = true; improved;) {
+    improved = false;
+    for (int from = 0; from < shape_.num_experts; ++from) {
+      for (int to = 0; to < shape_.num_experts; ++to) {
+        if (to == from || copies_[from] == 1 || copies_[to] == shape_.num_live_ranks()) continue;
+        --copies_[from];
+        ++copies_[to];
+        if (TryCounts()) {
+          better = improved = true;
+          continue;
+        }
+        ++copies_[from];
+        --copies_[to];
+      }
     }
   }
   return better;
 }
 
-// Each round counts moves from where the last one ended, which can only make a step dearer, so what
-// a round gains it has gained over the placement in force too; the loop ends at a placement from
-// which a round, and so the next plan, changes nothing.
 void LayerPlanner::ImproveUntilSettled(double settled_at) {
   limit_ = BindingLimit::kNone;
   while (Objective() > settled_at) {
@@ -301,24 +331,6 @@ void LayerPlanner::SearchEvenSplit(double price, double lower_bound) {
     binwise_.Run(price, kMaxBinwiseSteps, state_);
     if (limit_ == BindingLimit::kNone) limit_ = state_.blocked();
   }
-}
-
-/// Weighted shares are found for all bins together: whether the moves pay bin by bin too.
-bool LayerPlanner::PaysInEveryBin(const LayerTask& task) {
-  const auto imbalance = [&] {
-    weighted_.Level(state_);
-    return Imbalance(task.bins, weighted_.slots(), weighted_.shares(), *topology_, {}, score_);
-  };
-  const double after = imbalance();
-  state_.WriteSlots(fitted_, slots_);
-  int moves = 0;
-  for (int slot = 0; slot < shape_.num_slots(); ++slot) {
-    moves += slots_[slot] != fitted_[slot] ? 1 : 0;
-  }
-  state_.Assign(fitted_);
-  const double before = imbalance();
-  state_.Assign(slots_);
-  return after + price_ / LayerState::kMeanLoad * moves < before;
 }
 
 void LayerPlanner::WriteSlots(std::span<int32_t> slot_to_expert) {

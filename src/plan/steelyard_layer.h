@@ -61,6 +61,7 @@ class LayerPlanner {
   bool PlanFromScratch(const LayerTask& task, double settled_at);
   bool PlaceFromScratch(const RowInForce& in_force);
   bool TryCounts();
+  bool TryAllCounts(int expert, int spare, double close_enough);
   bool TryFillers();
   int32_t LightestExpertWithRoom() const;
   bool TryNeighbouringCounts();
@@ -69,7 +70,6 @@ class LayerPlanner {
   double Objective();
   void Search();
   void SearchEvenSplit(double price, double lower_bound);
-  bool PaysInEveryBin(const LayerTask& task);
   void WriteCurve(const LayerDecision& decision, LayerCurve& curve);
   void WriteSlots(std::span<int32_t> slot_to_expert);
 

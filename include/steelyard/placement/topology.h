@@ -31,7 +31,7 @@ class Topology {
 
   /// Fails with kInvalidArgument, naming the field, unless counts are positive, num_nodes divides
   /// num_ranks, num_slots() fits an int, the lists have num_ranks entries or none, slots_of_rank is
-  /// in [1, slots_per_rank] and reaches it, speeds are finite and positive, dead ranks exist and
+  /// in [1, slots_per_rank] and reaches it, speeds are in [1e-6, 1e6], dead ranks exist and
   /// are named once, and a rank is alive.
   static Result<Topology> Create(const TopologySpec& spec);
 
