@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "observe/heat_map.h"
 #include "observe/picture.h"
+#include "plan/plan_builder.h"
 #include "plan/score.h"
 #include "trace/loads.h"
 
@@ -95,11 +96,14 @@ LoadLevel MeasureLevel(const Placement& placement, const LoadWindow& window) {
   LoadLevel level;
   level.rank_loads.resize(num_ranks);
   ScoreWorkspace workspace;
+  const LoadShape& shape = window.shape();
   std::vector<double> loads(placement.num_experts());
+  std::vector<double> rows(static_cast<size_t>(shape.num_bins) * shape.num_experts);
+  const Span2<double> bins(rows, shape.num_bins, shape.num_experts);
   for (int layer = 0; layer < placement.num_layers(); ++layer) {
     std::fill(loads.begin(), loads.end(), 0.0);
     window.AddLayerTo(layer, loads);
-    const Span2<const double> bins(loads.data(), 1, loads.size());
+    ReadLayerBins(window, layer, bins);
     level.imbalance += Imbalance(bins, placement.slot_to_expert(layer), placement.shares(layer),
                                  topology, {}, workspace);
     level.lower_bound +=
