@@ -59,14 +59,6 @@ Status WriteAll(const fs::path& path, int fd, std::string_view contents) {
   return Status::Ok();
 }
 
-// Two writers of one path, in this process or another, must not share a temporary name.
-fs::path TemporaryName(const fs::path& path) {
-  static std::atomic<uint64_t> counter{0};
-  fs::path name = path;
-  name += fmt::format(".tmp.{}.{}", ::getpid(), counter.fetch_add(1));
-  return name;
-}
-
 Status WriteSynced(const fs::path& path, const fs::path& temporary, std::string_view contents) {
   FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!file.ok()) {
@@ -127,6 +119,13 @@ Result<std::string> ReadFile(const fs::path& path) {
   }
   contents.resize(size);
   return contents;
+}
+
+fs::path TemporaryName(const fs::path& path) {
+  static std::atomic<uint64_t> counter{0};
+  fs::path name = path;
+  name += fmt::format(".tmp.{}.{}", ::getpid(), counter.fetch_add(1));
+  return name;
 }
 
 Status WriteFileAtomically(const fs::path& path, std::string_view contents) {

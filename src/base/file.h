@@ -16,6 +16,10 @@ namespace steelyard {
 
 Result<std::string> ReadFile(const std::filesystem::path& path);
 
+/// A name beside `path` for what is renamed over it later. No two calls give one name, in this
+/// process or another.
+std::filesystem::path TemporaryName(const std::filesystem::path& path);
+
 /// Writes to a temporary name in the same folder, fsyncs it, renames it over `path`. On failure
 /// nothing is left behind.
 Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);

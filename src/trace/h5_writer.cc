@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <string>
 #include <system_error>
 #include <utility>
 
+#include "base/file.h"
 #include "steelyard/base/check.h"
 #include "trace/h5_attributes.h"
 #include "trace/h5_format.h"
@@ -71,13 +71,6 @@ Status AppendRow(hid_t dataset, hid_t type, int row_idx, std::span<const hsize_t
     return H5Error("write");
   }
   return Status::Ok();
-}
-
-fs::path TemporaryName(const fs::path& path) {
-  static std::atomic<uint64_t> counter{0};
-  fs::path name = path;
-  name += fmt::format(".tmp.{}.{}", ::getpid(), counter.fetch_add(1));
-  return name;
 }
 
 }  // namespace
