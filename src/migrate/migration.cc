@@ -1,10 +1,11 @@
 #include "migrate/migration.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
 
 #include "migrate/exchange_cycles.h"
+#include "migrate/round_packer.h"
+#include "migrate/transfer_sources.h"
 #include "steelyard/base/check.h"
 
 namespace steelyard {
@@ -77,12 +78,6 @@ class LayerLoads {
   double total_ = 0.0;
 };
 
-struct RankedCycle {
-  int layer = 0;
-  double gain = 0.0;
-  ExchangeCycle cycle;
-};
-
 // Cycles of a layer, the one that levels it most first, each judged after those before it.
 std::vector<RankedCycle> RankCycles(const Placement& from, const Placement& to,
                                     const LoadWindow& loads, int layer) {
@@ -109,73 +104,41 @@ std::vector<RankedCycle> RankCycles(const Placement& from, const Placement& to,
   return ranked;
 }
 
-// Deals cycles into rounds, first fit, so that no rank has more than `capacity` arrivals in one.
-class RoundPacker {
+// Deals `cycles`, in order, into rounds. Where limits say who may send, each waits for those that
+// take from a rank what it takes away.
+class LimitedPacking {
  public:
-  RoundPacker(const Placement& from, int capacity) : from_(from), capacity_(capacity) {}
-
-  void Add(RankedCycle cycle) {
-    size_t round = FirstAllowedRound(cycle);
-    while (round < arrivals_.size() && !Fits(cycle.cycle, arrivals_[round])) {
-      ++round;
-    }
-    while (arrivals_.size() <= round) {
-      arrivals_.emplace_back(from_.topology().num_ranks(), 0);
-      rounds_.emplace_back();
-    }
-    for (const SlotChange& change : cycle.cycle.changes) {
-      ++arrivals_[round][change.rank];
-      const auto key = DeliveryKey(cycle.layer, change);
-      deliveries_.try_emplace(key, round);
-    }
-    rounds_[round].push_back(std::move(cycle));
+  LimitedPacking(const Placement& from, const MoveLimits& limits, int capacity,
+                 std::span<const RankedCycle> cycles)
+      : cycles_(cycles),
+        before_(BindSources(limits) ? FindCyclesBefore(from, limits, cycles)
+                                    : std::vector<std::vector<size_t>>(cycles.size())),
+        was_met_(cycles.size(), false),
+        round_of_(cycles.size(), 0),
+        packer_(from, capacity) {
+    for (size_t i = 0; i < cycles.size(); ++i) Add(i);
   }
 
-  std::vector<std::vector<RankedCycle>> Take() { return std::move(rounds_); }
+  const std::vector<std::vector<const RankedCycle*>>& rounds() const { return packer_.rounds(); }
 
  private:
-  using Key = std::tuple<int, int32_t, int>;  // layer, expert, node
-
-  Key DeliveryKey(int layer, const SlotChange& change) const {
-    return {layer, change.arriving, from_.topology().node_of_rank(change.rank)};
-  }
-
-  // An expert that several ranks of a node need crosses the node's link once: the others wait for
-  // that round and take it there.
-  size_t FirstAllowedRound(const RankedCycle& cycle) const {
-    size_t round = 0;
-    if (from_.topology().num_nodes() == 1) {
-      return round;
+  // Of cycles that wait for each other one goes first.
+  void Add(size_t cycle_idx) {
+    if (was_met_[cycle_idx]) return;
+    was_met_[cycle_idx] = true;
+    size_t first_round = 0;
+    for (const size_t earlier : before_[cycle_idx]) {
+      Add(earlier);
+      first_round = std::max(first_round, round_of_[earlier]);
     }
-    for (const SlotChange& change : cycle.cycle.changes) {
-      const auto found = deliveries_.find(DeliveryKey(cycle.layer, change));
-      if (found != deliveries_.end() && !HeldOnNode(cycle.layer, change)) {
-        round = std::max(round, found->second + 1);
-      }
-    }
-    return round;
+    round_of_[cycle_idx] = packer_.Add(cycles_[cycle_idx], first_round);
   }
 
-  bool HeldOnNode(int layer, const SlotChange& change) const {
-    const Topology& topology = from_.topology();
-    const int node = topology.node_of_rank(change.rank);
-    const std::span<const int32_t> slots = from_.slot_to_expert(layer);
-    const int first = topology.first_slot_of_rank(node * topology.ranks_per_node());
-    const int count = topology.ranks_per_node() * topology.slots_per_rank();
-    const auto end = slots.begin() + first + count;
-    return std::find(slots.begin() + first, end, change.arriving) != end;
-  }
-
-  bool Fits(const ExchangeCycle& cycle, const std::vector<int>& arrivals) const {
-    return std::all_of(cycle.changes.begin(), cycle.changes.end(),
-                       [&](const SlotChange& change) { return arrivals[change.rank] < capacity_; });
-  }
-
-  const Placement& from_;
-  int capacity_;
-  std::vector<std::vector<RankedCycle>> rounds_;
-  std::vector<std::vector<int>> arrivals_;  // [num_rounds][num_ranks]
-  std::map<Key, size_t> deliveries_;  // first round that brings an expert of a layer to a node
+  std::span<const RankedCycle> cycles_;
+  const std::vector<std::vector<size_t>> before_;  // [num_cycles]
+  std::vector<bool> was_met_;                      // [num_cycles]
+  std::vector<size_t> round_of_;                   // [num_cycles]
+  RoundPacker packer_;
 };
 
 // Tables of all layers as rounds are applied one after another.
@@ -186,25 +149,21 @@ class TableWriter {
         num_slots_(from.num_slots()),
         slots_(from.slot_to_expert().begin(), from.slot_to_expert().end()) {}
 
-  Round Write(const std::vector<RankedCycle>& cycles) {
+  /// Sources are left open.
+  Round Write(const std::vector<const RankedCycle*>& cycles) {
     Round round;
-    std::vector<int> queued(topology_.num_ranks(), 0);
     std::vector<int> layers;
-    for (const RankedCycle& cycle : cycles) {
-      layers.push_back(cycle.layer);
-      for (const SlotChange& change : cycle.cycle.changes) {
-        round.arrivals.push_back({cycle.layer, change.rank, change.arriving, 0});
+    for (const RankedCycle* cycle : cycles) {
+      layers.push_back(cycle->layer);
+      for (const SlotChange& change : cycle->cycle.changes) {
+        round.arrivals.push_back({cycle->layer, change.rank, change.arriving, 0});
       }
     }
     std::sort(round.arrivals.begin(), round.arrivals.end(), [](const Arrival& a, const Arrival& b) {
       return std::tie(a.layer, a.rank, a.expert) < std::tie(b.layer, b.rank, b.expert);
     });
-    for (Arrival& arrival : round.arrivals) {
-      arrival.source_rank = ChooseSource(arrival, queued);
-      ++queued[arrival.source_rank];
-    }
-    for (const RankedCycle& cycle : cycles) {
-      Apply(cycle);
+    for (const RankedCycle* cycle : cycles) {
+      Apply(*cycle);
     }
     std::sort(layers.begin(), layers.end());
     layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
@@ -219,26 +178,6 @@ class TableWriter {
   std::span<int32_t> Row(int layer) {
     return {slots_.data() + static_cast<size_t>(layer) * num_slots_,
             static_cast<size_t>(num_slots_)};
-  }
-
-  // Same node first, then the holder with the least queued to send, then the lowest rank.
-  int ChooseSource(const Arrival& arrival, const std::vector<int>& queued) {
-    const std::span<const int32_t> row = Row(arrival.layer);
-    int best = -1;
-    bool best_near = false;
-    for (int slot = 0; slot < num_slots_; ++slot) {
-      if (row[slot] != arrival.expert) {
-        continue;
-      }
-      const int rank = topology_.rank_of_slot(slot);
-      const bool near = topology_.node_of_rank(rank) == topology_.node_of_rank(arrival.rank);
-      if (best < 0 || (near && !best_near) || (near == best_near && queued[rank] < queued[best])) {
-        best = rank;
-        best_near = near;
-      }
-    }
-    STEELYARD_CHECK_GE(best, 0);
-    return best;
   }
 
   void Apply(const RankedCycle& cycle) {
@@ -266,10 +205,11 @@ bool SameLayer(const Placement& a, const Placement& b, int layer) {
 }
 
 // Gives the last step of every layer `to`'s slot order and shares; a layer that only changes those
-// joins the last round.
-void FinishLayers(const Placement& from, const Placement& to, std::vector<Round>& rounds) {
+// joins the last round. A layer of which something is left out does not come so far.
+void FinishLayers(const Placement& from, const Placement& to, const std::vector<bool>& is_cut_short,
+                  std::vector<Round>& rounds) {
   for (int layer = 0; layer < to.num_layers(); ++layer) {
-    if (SameLayer(from, to, layer)) {
+    if (is_cut_short[layer] || SameLayer(from, to, layer)) {
       continue;
     }
     LayerStep* last = nullptr;
@@ -292,14 +232,8 @@ void FinishLayers(const Placement& from, const Placement& to, std::vector<Round>
   }
 }
 
-}  // namespace
-
-Migration PlanMigration(const Placement& from, const Placement& to, const LoadWindow& loads,
-                        int staging_buffers) {
-  STEELYARD_CHECK(from.topology() == to.topology());
-  STEELYARD_CHECK_EQ(from.num_layers(), to.num_layers());
-  STEELYARD_CHECK_EQ(from.num_experts(), to.num_experts());
-  STEELYARD_CHECK_GE(staging_buffers, 1);
+std::vector<RankedCycle> RankAllCycles(const Placement& from, const Placement& to,
+                                       const LoadWindow& loads) {
   std::vector<RankedCycle> cycles;
   for (int layer = 0; layer < from.num_layers(); ++layer) {
     for (RankedCycle& cycle : RankCycles(from, to, loads, layer)) {
@@ -308,17 +242,52 @@ Migration PlanMigration(const Placement& from, const Placement& to, const LoadWi
   }
   std::stable_sort(cycles.begin(), cycles.end(),
                    [](const RankedCycle& a, const RankedCycle& b) { return a.gain > b.gain; });
-  RoundPacker packer(from, staging_buffers);
-  for (RankedCycle& cycle : cycles) {
-    packer.Add(std::move(cycle));
-  }
-  Migration migration;
+  return cycles;
+}
+
+std::vector<Round> WriteRounds(const Placement& from,
+                               const std::vector<std::vector<const RankedCycle*>>& packed) {
+  std::vector<Round> rounds;
   TableWriter writer(from);
-  for (const std::vector<RankedCycle>& round : packer.Take()) {
-    migration.rounds.push_back(writer.Write(round));
-    migration.num_arrivals += static_cast<int64_t>(migration.rounds.back().arrivals.size());
+  for (const std::vector<const RankedCycle*>& cycles : packed) {
+    rounds.push_back(writer.Write(cycles));
   }
-  FinishLayers(from, to, migration.rounds);
+  return rounds;
+}
+
+bool Brings(const RankedCycle& cycle, const Arrival& arrival) {
+  return cycle.layer == arrival.layer &&
+         std::any_of(cycle.cycle.changes.begin(), cycle.cycle.changes.end(),
+                     [&](const SlotChange& change) {
+                       return change.rank == arrival.rank && change.arriving == arrival.expert;
+                     });
+}
+
+}  // namespace
+
+Migration PlanMigration(const Placement& from, const Placement& to, const LoadWindow& loads,
+                        int staging_buffers, const MoveLimits& limits) {
+  STEELYARD_CHECK(from.topology() == to.topology());
+  STEELYARD_CHECK_EQ(from.num_layers(), to.num_layers());
+  STEELYARD_CHECK_EQ(from.num_experts(), to.num_experts());
+  STEELYARD_CHECK_GE(staging_buffers, 1);
+  std::vector<RankedCycle> cycles = RankAllCycles(from, to, loads);
+  std::vector<bool> is_cut_short(from.num_layers(), false);
+  Migration migration;
+  for (bool again = true; again;) {
+    migration.rounds =
+        WriteRounds(from, LimitedPacking(from, limits, staging_buffers, cycles).rounds());
+    const std::vector<Arrival> unsent = ChooseSources(from, limits, migration.rounds);
+    for (const Arrival& arrival : unsent) {
+      is_cut_short[arrival.layer] = true;
+      std::erase_if(cycles, [&](const RankedCycle& cycle) { return Brings(cycle, arrival); });
+    }
+    again = !unsent.empty();
+  }
+  for (const Round& round : migration.rounds) {
+    migration.num_arrivals += static_cast<int64_t>(round.arrivals.size());
+  }
+  FinishLayers(from, to, is_cut_short, migration.rounds);
   return migration;
 }
 

@@ -15,6 +15,7 @@
 #include "steelyard/base/status.h"
 #include "steelyard/load/load_window.h"
 #include "steelyard/placement/placement.h"
+#include "steelyard/plan/policy.h"
 
 namespace steelyard {
 
@@ -48,8 +49,12 @@ struct Migration {
 /// window planned on) first. The last round of a layer brings exactly `to`'s slot order and shares;
 /// tables in between split evenly and keep the slot of what stays. For each arrival the source is a
 /// holder on the receiver's node where there is one, then the one with the least queued to send.
+///
+/// Of `limits`, those from rank to rank and across nodes are kept by the choice of sources and, for
+/// its sake, of the order. An exchange for which that finds no way is left out, and its layer ends
+/// on the way to `to`. The other limits hold where the plan keeps them.
 /// Requires: one shape, no duplicates in either, staging_buffers >= 1.
 Migration PlanMigration(const Placement& from, const Placement& to, const LoadWindow& loads,
-                        int staging_buffers);
+                        int staging_buffers, const MoveLimits& limits = {});
 
 }  // namespace steelyard
