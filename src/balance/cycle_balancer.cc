@@ -374,20 +374,20 @@ Status CycleBalancer::RunCycleNow() {
 
 }  // namespace
 
-Result<std::unique_ptr<Balancer>> Balancer::Create(const BalancerOptions& options,
+Result<std::unique_ptr<Balancer>> Balancer::Create(const BalancerOptions& given,
                                                    const BalancerHost& host,
                                                    const Placement& initial) {
-  STEELYARD_RETURN_IF_ERROR(options.Validate());
+  STEELYARD_RETURN_IF_ERROR(given.Validate());
   if (host.comm == nullptr || host.store == nullptr || host.clock == nullptr) {
     return InvalidArgument("a balancer's host needs a communicator, an expert store and a clock");
   }
   if (!initial.topology().is_plain()) {
     return InvalidArgument("a balancer needs ranks that are all alive, alike in slots and speed");
   }
-  MoverOptions moving;
-  moving.slice_bytes = options.slice_bytes;
-  moving.staging_buffers = Plans(options.mode) ? options.staging_buffers : 0;
-  moving.verify_every = options.verify_every;
+  BalancerOptions options = given;
+  if (options.plan.expert_bytes == 0) options.plan.expert_bytes = LargestBundle(*host.store);
+  const MoverOptions moving{options.slice_bytes, Plans(options.mode) ? options.staging_buffers : 0,
+                            options.verify_every};
   STEELYARD_ASSIGN_OR_RETURN(std::unique_ptr<Mover> mover,
                              Mover::Create(host.comm, host.store, initial, moving));
   const PartShape part{options.bins_per_window, initial.num_layers(),

@@ -49,7 +49,11 @@ Status BalancerOptions::Validate() const {
   if (vote_deadline <= Duration::zero() || cycle_deadline <= Duration::zero()) {
     return InvalidArgument("vote_deadline and cycle_deadline must be positive");
   }
-  return plan.Validate();
+  PlanOptions filled = plan;
+  if (filled.expert_bytes == 0) {
+    filled.expert_bytes = 1;  // the store will say how many
+  }
+  return filled.Validate();
 }
 
 }  // namespace steelyard

@@ -41,6 +41,12 @@ TEST(BalancerOptions, ValidateNamesTheFirstOffender) {
   }
 }
 
+TEST(BalancerOptions, ALimitInBytesNeedsNoExpertBytesSinceTheStoreKnows) {
+  BalancerOptions options;
+  options.plan.limits.bytes = 1000;
+  EXPECT_TRUE(options.Validate().ok());
+}
+
 TEST(BalanceMode, NamesAreReadBack) {
   for (const BalanceMode mode :
        {BalanceMode::kOff, BalanceMode::kStatic, BalanceMode::kSync, BalanceMode::kAsync}) {

@@ -62,6 +62,18 @@ Status CheckFits(const Placement& current, const Placement& planned) {
       fmt::format("it planned {} where {} is in force", planned.ToString(), current.ToString()));
 }
 
+// Limits, too, are held to, whoever planned. Those that bind pairs of ranks and nodes are the
+// migration's.
+Status CheckLimits(const PlanOptions& options, const Placement& current, const Placement& target) {
+  const MoveLimits& limits = options.limits;
+  const int64_t moves = CountMoves(current, target);
+  if (moves > limits.moves ||
+      (options.expert_bytes > 0 && moves > limits.bytes / options.expert_bytes)) {
+    return Internal(fmt::format("it planned {} moves, more than the limits allow", moves));
+  }
+  return Status::Ok();
+}
+
 Result<PlanOutcome> PlanOnce(Policy& policy, const PlanJob& job, const CancelFlag* cancel) {
   std::vector<LoadWindow> history;
   for (const std::shared_ptr<const LoadWindow>& window : job.history) {
@@ -81,7 +93,9 @@ Result<PlanOutcome> PlanOnce(Policy& policy, const PlanJob& job, const CancelFla
     target = std::move(live.placement);
     duplicates_replaced = live.num_replaced;
   }
-  Migration migration = PlanMigration(job.current, target, history.back(), job.staging_buffers);
+  STEELYARD_RETURN_IF_ERROR(CheckLimits(job.options, job.current, target));
+  Migration migration =
+      PlanMigration(job.current, target, history.back(), job.staging_buffers, job.options.limits);
   const uint64_t digest = DigestOf(plan.digest, target, migration);
   return PlanOutcome{std::move(target), std::move(migration), std::move(state), digest,
                      duplicates_replaced};

@@ -1,5 +1,7 @@
 #include "balance/round_costs.h"
 
+#include <algorithm>
+
 namespace steelyard {
 
 std::vector<RoundCost> CostOfRounds(const Migration& migration, ExpertStore& store) {
@@ -16,6 +18,14 @@ std::vector<RoundCost> CostOfRounds(const Migration& migration, ExpertStore& sto
     }
   }
   return costs;
+}
+
+int64_t LargestBundle(ExpertStore& store) {
+  size_t largest = 0;
+  for (int pool = 0; pool < store.num_pools(); ++pool) {
+    if (store.num_buffers(pool) > 0) largest = std::max(largest, store.bundle(pool, 0).size());
+  }
+  return static_cast<int64_t>(largest);
 }
 
 }  // namespace steelyard

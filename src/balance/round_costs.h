@@ -17,4 +17,7 @@ struct RoundCost {
 
 std::vector<RoundCost> CostOfRounds(const Migration& migration, ExpertStore& store);
 
+/// Bytes of an expert of the layers whose experts are largest.
+int64_t LargestBundle(ExpertStore& store);
+
 }  // namespace steelyard

@@ -43,6 +43,7 @@ struct BalancerOptions {
   int window_steps = 32;
   int bins_per_window = 4;  // divides window_steps
   int history_windows = 4;  // how many past windows a plan sees, the last one included
+  /// Limits bind each cycle. Where `expert_bytes` is 0 it is the largest bundle of the store.
   PlanOptions plan;
 
   // Changes speed only (an agreed step may come later, the answers stay).
