@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <system_error>
 #include <utility>
 
@@ -123,9 +124,9 @@ Result<std::string> ReadFile(const fs::path& path) {
 
 fs::path TemporaryName(const fs::path& path) {
   static std::atomic<uint64_t> counter{0};
-  fs::path name = path;
-  name += fmt::format(".tmp.{}.{}", ::getpid(), counter.fetch_add(1));
-  return name;
+  const std::string end = fmt::format(".tmp.{}.{}", ::getpid(), counter.fetch_add(1));
+  // A name may be as long as names can be, and leave no room behind it.
+  return path.parent_path() / (path.filename().string().substr(0, NAME_MAX - end.size()) + end);
 }
 
 Status WriteFileAtomically(const fs::path& path, std::string_view contents) {

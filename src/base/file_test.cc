@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <csignal>
 #include <fstream>
 #include <random>
@@ -83,6 +84,13 @@ TEST_F(FileTest, WritingReplacesTheOldContents) {
   EXPECT_EQ(ReadFile(path).value(), "new");
 }
 
+TEST_F(FileTest, ANameMayBeAsLongAsNamesCanBe) {
+  const fs::path path = folder_ / std::string(NAME_MAX, 'n');
+  const Status written = WriteFileAtomically(path, "contents");
+  ASSERT_TRUE(written.ok()) << written.message();
+  EXPECT_EQ(ReadFile(path).value(), "contents");
+}
+
 TEST_F(FileTest, AReaderKeepsTheBytesThatItMapped) {
   const fs::path path = Make("a.txt", "first");
   const Result<MappedFile> mapped = MappedFile::Open(path);
@@ -129,11 +137,11 @@ TEST_F(FileTest, AFolderThatIsNotThereIsReportedUnderTheNameAskedFor) {
 }
 
 TEST_F(FileTest, AFailedWriteLeavesNothingBehind) {
-  // A name this long fits, and the temporary one does not.
-  const fs::path path = folder_ / std::string(250, 'n');
+  // The temporary name fits, and this one does not.
+  const fs::path path = folder_ / std::string(NAME_MAX + 1, 'n');
   const Status status = WriteFileAtomically(path, "x");
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), StartsWith(path.string() + ": cannot write: "));
+  EXPECT_THAT(status.message(), StartsWith(path.string() + ": cannot rename "));
   EXPECT_THAT(status.message(), EndsWith("File name too long"));
   EXPECT_THAT(Names(), ElementsAre());
 }
