@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -140,9 +141,16 @@ struct PlanWorker::Shared {
   std::optional<Result<PlanOutcome>> outcome;
 };
 
-PlanWorker::PlanWorker(std::unique_ptr<Policy> policy) : shared_(std::make_shared<Shared>()) {
-  shared_->policy = std::move(policy);
-  std::thread([shared = shared_] { Run(shared); }).detach();
+Result<std::unique_ptr<PlanWorker>> PlanWorker::Start(std::unique_ptr<Policy> policy) {
+  const auto shared = std::make_shared<Shared>();
+  shared->policy = std::move(policy);
+  try {
+    std::thread([shared] { Run(shared); }).detach();
+  } catch (const std::system_error& error) {
+    return FailedPrecondition(
+        fmt::format("the planning thread cannot be started: {}", error.what()));
+  }
+  return std::unique_ptr<PlanWorker>(new PlanWorker(shared));
 }
 
 PlanWorker::~PlanWorker() { Stop(Duration::zero()); }

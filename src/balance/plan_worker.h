@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "migrate/migration.h"
@@ -43,8 +44,9 @@ Result<PlanOutcome> MakePlanOutcome(Policy& policy, const PlanJob& job, const Ca
 
 class PlanWorker {
  public:
-  /// Starts the thread. It owns the policy.
-  explicit PlanWorker(std::unique_ptr<Policy> policy);
+  /// Starts the thread. It owns the policy. Fails with kFailedPrecondition when it cannot be
+  /// started.
+  static Result<std::unique_ptr<PlanWorker>> Start(std::unique_ptr<Policy> policy);
   /// Tells the thread to end, and does not wait for it.
   ~PlanWorker();
   PlanWorker(const PlanWorker&) = delete;
@@ -71,6 +73,7 @@ class PlanWorker {
 
  private:
   struct Shared;
+  explicit PlanWorker(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
   static void Run(const std::shared_ptr<Shared>& shared);
 
   std::shared_ptr<Shared> shared_;

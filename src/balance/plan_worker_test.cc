@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "balance/test_policies.h"
+#include "comm/test_no_threads.h"
 
 namespace steelyard {
 namespace {
@@ -36,49 +37,58 @@ std::unique_ptr<Policy> Hanging(const std::shared_ptr<HangingGate>& gate) {
 TEST(PlanWorker, PlansAsTheCallingThreadWould) {
   const auto policy = MakePolicy("steelyard").value();
   const PlanOutcome want = MakePlanOutcome(*policy, MakeJob(), nullptr).value();
-  PlanWorker worker(MakePolicy("steelyard").value());
+  const auto worker = PlanWorker::Start(MakePolicy("steelyard").value()).value();
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(worker.idle());
-    worker.Submit(MakeJob());
-    while (!worker.done()) worker.WaitForChange(std::chrono::seconds(1));
-    const PlanOutcome have = worker.Take().value();
+    ASSERT_TRUE(worker->idle());
+    worker->Submit(MakeJob());
+    while (!worker->done()) worker->WaitForChange(std::chrono::seconds(1));
+    const PlanOutcome have = worker->Take().value();
     EXPECT_TRUE(have.target == want.target);
     EXPECT_EQ(have.digest, want.digest);
   }
 }
 
 TEST(PlanWorker, WhatAPolicyThrowsIsAFailureThatNamesIt) {
-  PlanWorker worker(
-      Scripted([](int, Policy&, const PlanInput&, PolicyState&,
-                  const PlanContext&) -> Result<Plan> { throw std::runtime_error("no idea"); }));
-  worker.Submit(MakeJob());
-  while (!worker.done()) worker.WaitForChange(std::chrono::seconds(1));
-  EXPECT_THAT(worker.Take().status().message(), HasSubstr("policy scripted threw: no idea"));
+  const auto worker = PlanWorker::Start(Scripted([](int, Policy&, const PlanInput&, PolicyState&,
+                                                    const PlanContext&) -> Result<Plan> {
+                        throw std::runtime_error("no idea");
+                      })).value();
+  worker->Submit(MakeJob());
+  while (!worker->done()) worker->WaitForChange(std::chrono::seconds(1));
+  EXPECT_THAT(worker->Take().status().message(), HasSubstr("policy scripted threw: no idea"));
 }
 
 TEST(PlanWorker, ACancelledJobLeavesTheWorkerIdleAndItsOutcomeIsThrownAway) {
   const auto gate = std::make_shared<HangingGate>();
-  PlanWorker worker(Hanging(gate));
-  worker.Submit(MakeJob());
+  const auto worker = PlanWorker::Start(Hanging(gate)).value();
+  worker->Submit(MakeJob());
   while (gate->num_entered() == 0) std::this_thread::yield();
-  EXPECT_FALSE(worker.idle());
-  worker.Cancel();
-  while (!worker.idle()) worker.WaitForChange(std::chrono::seconds(1));
-  EXPECT_FALSE(worker.done());
+  EXPECT_FALSE(worker->idle());
+  worker->Cancel();
+  while (!worker->idle()) worker->WaitForChange(std::chrono::seconds(1));
+  EXPECT_FALSE(worker->done());
 }
 
 TEST(PlanWorker, IsNotWaitedForWhenItDoesNotEnd) {
   const auto gate = std::make_shared<HangingGate>();
   {
-    PlanWorker worker(Scripted([gate](int, Policy& inner, const PlanInput& input,
-                                      PolicyState& state, const PlanContext& context) {
-      gate->Hang(nullptr);
-      return inner.MakePlan(input, state, context);
-    }));
-    worker.Submit(MakeJob());
+    const auto worker =
+        PlanWorker::Start(Scripted([gate](int, Policy& inner, const PlanInput& input,
+                                          PolicyState& state, const PlanContext& context) {
+          gate->Hang(nullptr);
+          return inner.MakePlan(input, state, context);
+        })).value();
+    worker->Submit(MakeJob());
     while (gate->num_entered() == 0) std::this_thread::yield();
   }
   gate->OpenAndWait();
+}
+
+TEST(PlanWorker, AThreadThatCannotBeStartedIsAFailure) {
+  const NoThreads none;
+  const auto worker = PlanWorker::Start(MakePolicy("steelyard").value());
+  ASSERT_FALSE(worker.ok());
+  EXPECT_THAT(worker.status().message(), HasSubstr("the planning thread cannot be started: "));
 }
 
 // The order of rounds follows the loads: ranks that planned one placement on other loads must not

@@ -36,7 +36,7 @@ Result<std::unique_ptr<PlanWorker>> Planning::MakeWorker(const Placement& curren
   const LoadShape shape{options_.bins_per_window, kNumPhases, current.num_layers(),
                         current.num_experts()};
   STEELYARD_RETURN_IF_ERROR(PreparePolicy(*policy, current, shape, options_.history_windows));
-  return std::make_unique<PlanWorker>(std::move(policy));
+  return PlanWorker::Start(std::move(policy));
 }
 
 void Planning::AddWindow(int64_t window_idx, std::shared_ptr<const LoadWindow> loads) {

@@ -6,6 +6,7 @@
 
 #include "bundled.h"
 #include "comm/fault.h"
+#include "comm/test_no_threads.h"
 
 namespace steelyard {
 namespace {
@@ -34,6 +35,13 @@ std::vector<std::vector<int32_t>> UndisturbedTokens(const std::vector<Request>& 
   ServeOptions options = FourRanks();
   options.balancer.mode = BalanceMode::kOff;
   return TokensOf(Serve(BundledModel(), requests, options).value());
+}
+
+TEST(Serving, ARankWhoseThreadCannotBeStartedIsNamed) {
+  const NoThreads none;
+  const Status status = Serve(BundledModel(), DemoRequests(4), FourRanks()).status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("the thread of rank 0 of 4 cannot be started: "));
 }
 
 TEST(Stopping, EndsEveryRankWithinAStep) {

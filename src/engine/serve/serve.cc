@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -88,6 +89,23 @@ void SetUpResults(const ModelFiles& model, ServeRun* run) {
   }
 }
 
+// Starts a thread for each rank. Where one cannot be started, those that were end too.
+Status StartRanks(ServeRun& run, std::vector<std::unique_ptr<Communicator>>& ends,
+                  std::vector<std::optional<RankOutcome>>& outcomes,
+                  std::vector<std::thread>& threads) {
+  for (size_t rank = 0; rank < ends.size(); ++rank) {
+    try {
+      threads.emplace_back([&, rank] { outcomes[rank] = RunRank(run, std::move(ends[rank])); });
+    } catch (const std::system_error& error) {
+      const Status status = FailedPrecondition(fmt::format(
+          "the thread of rank {} of {} cannot be started: {}", rank, ends.size(), error.what()));
+      ends[rank]->Abort(status);
+      return status;
+    }
+  }
+  return Status::Ok();
+}
+
 // One thread per rank; the outcome of each, or the status of the rank that failed first.
 Result<std::vector<RankOutcome>> RunRanks(ServeRun& run) {
   std::vector<std::unique_ptr<Communicator>> ends = MakeInprocGroup(run.options->num_ranks);
@@ -96,10 +114,9 @@ Result<std::vector<RankOutcome>> RunRanks(ServeRun& run) {
   }
   std::vector<std::optional<RankOutcome>> outcomes(ends.size());
   std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < ends.size(); ++rank) {
-    threads.emplace_back([&, rank] { outcomes[rank] = RunRank(run, std::move(ends[rank])); });
-  }
+  const Status started = StartRanks(run, ends, outcomes, threads);
   for (std::thread& thread : threads) thread.join();
+  STEELYARD_RETURN_IF_ERROR(started);
   if (!run.first_failure.ok()) return run.first_failure;
   std::vector<RankOutcome> all;
   for (std::optional<RankOutcome>& outcome : outcomes) all.push_back(*std::move(outcome));
