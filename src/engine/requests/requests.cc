@@ -14,7 +14,7 @@
 namespace steelyard {
 namespace {
 
-Result<std::string> ReadId(const JsonField& line) {
+Result<std::string> ReadId(const JsonField& line, size_t max_bytes) {
   STEELYARD_ASSIGN_OR_RETURN(const JsonField field, line.Member("id"));
   STEELYARD_ASSIGN_OR_RETURN(std::string id, field.String());
   if (id.empty()) {
@@ -23,6 +23,10 @@ Result<std::string> ReadId(const JsonField& line) {
   // Files are named after requests.
   if (id.find('/') != std::string::npos || id.find('\0') != std::string::npos) {
     return field.Error(fmt::format("{} holds a '/' or a zero byte", Quoted(id)));
+  }
+  if (id.size() > max_bytes) {
+    return field.Error(fmt::format("{} has {} bytes, but the name of a file has room for {}",
+                                   Quoted(id), id.size(), max_bytes));
   }
   return id;
 }
@@ -98,7 +102,7 @@ Result<Request> ParseRequest(const JsonField& line, const Tokenizer& tokenizer,
                              const RequestLimits& limits) {
   STEELYARD_RETURN_IF_ERROR(line.RequireObject());
   Request request;
-  STEELYARD_ASSIGN_OR_RETURN(request.id, ReadId(line));
+  STEELYARD_ASSIGN_OR_RETURN(request.id, ReadId(line, limits.max_id_bytes));
   STEELYARD_RETURN_IF_ERROR(RefuseSampling(line));
   STEELYARD_ASSIGN_OR_RETURN(request.input_ids, ReadInput(line, tokenizer, limits.vocab_size));
   STEELYARD_RETURN_IF_ERROR(ReadLength(line, limits.max_context, &request));

@@ -19,10 +19,11 @@ struct Request {
   bool ignore_eos = false;         // only max_new_tokens ends it
 };
 
-/// What the model can take; both at least 1.
+/// What the model, and the run, can take; all at least 1.
 struct RequestLimits {
-  int64_t vocab_size = 0;   // token ids are below it
-  int64_t max_context = 0;  // most tokens of a request, prompt and new ones together
+  int64_t vocab_size = 0;          // token ids are below it
+  int64_t max_context = 0;         // most tokens of a request, prompt and new ones together
+  size_t max_id_bytes = SIZE_MAX;  // less where files are named after requests
 };
 
 /// Reads all requests, in the order of the file. Blank lines are skipped; keys that are not known

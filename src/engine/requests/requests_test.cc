@@ -74,6 +74,17 @@ void ExpectRefused(std::initializer_list<Refusal> rows) {
   }
 }
 
+TEST(Requests, AnIdIsAsLongAsAFileNameAllows) {
+  RequestLimits limits = kLimits;
+  limits.max_id_bytes = 4;
+  const std::string lines = R"({"id":"four","prompt":"a","max_new_tokens":1})"
+                            "\n"
+                            R"({"id":"fives","prompt":"a","max_new_tokens":1})";
+  EXPECT_TRUE(Parse(lines).ok());
+  EXPECT_EQ(ParseRequests(lines, "r.jsonl", Qwen(), limits).status().message(),
+            "r.jsonl: line 2: id: \"fives\" has 5 bytes, but the name of a file has room for 4");
+}
+
 TEST(Requests, RefusesALineThatIsNoRequest) {
   ExpectRefused({
       {"{", "line 1, column 2: "},
