@@ -37,13 +37,11 @@ TEST_P(DeepseekGolden, PlansAreTheReferences) {
     const LoadWindow window = GoldenWindow(golden["weight"]);
     const Placement current =
         Placement::Contiguous(TopologyOf(golden), num_layers, num_experts).value();
-    PlanInput input{.current = &current, .history = {&window, 1}};
+    PlanInput input{.current = &current};
     input.options.num_groups = golden["num_groups"];
-    PolicyState state;
-    const Result<Plan> plan = policy->MakePlan(input, state, {});
-    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    ExpectGolden(plan->placement, golden["phy2log"]);
-    EXPECT_EQ(plan->duplicates, golden["duplicates"].get<int>());
+    const Plan plan = GoldenPlan(*policy, window, input);
+    ExpectGolden(plan.placement, golden["phy2log"]);
+    EXPECT_EQ(plan.duplicates, golden["duplicates"].get<int>());
   }
 }
 

@@ -28,7 +28,8 @@ class EplbPolicy : public LayerwisePolicy {
     EplbLayer<Arithmetic> layer;
   };
 
-  void PrepareWorkers(const Placement& current, int num_workers) override {
+  void PrepareWorkers(const Placement& current, const LoadShape& /*window_shape*/,
+                      int num_workers) override {
     workers_.resize(std::max<size_t>(workers_.size(), num_workers));
     for (Worker& worker : workers_) {
       worker.weight.resize(current.num_experts());
@@ -36,13 +37,14 @@ class EplbPolicy : public LayerwisePolicy {
     }
   }
 
-  Status Begin(const PlanInput& input) override {
+  Status Begin(const PlanInput& input, PolicyState& /*state*/) override {
     return CheckGroups(input.options.num_groups, *input.current);
   }
 
-  void PlaceLayer(const PlanInput& input, int /*layer_idx*/, int worker_idx,
-                  std::span<const double> loads, std::span<int32_t> slot_to_expert) override {
+  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx, PolicyState& /*state*/,
+                  std::span<int32_t> slot_to_expert) override {
     Worker& worker = workers_[worker_idx];
+    const std::span<const double> loads = SumOfLayer(input, layer_idx, worker_idx);
     std::transform(loads.begin(), loads.end(), worker.weight.begin(),
                    [](double tokens) { return static_cast<float>(tokens); });
     worker.layer.Place(worker.weight, input.options.num_groups, input.current->topology(),

@@ -109,13 +109,7 @@ void FlashlbLayer::WriteSlots(std::span<const int32_t> current, std::span<int32_
                    .num_ranks = shape_.num_ranks,
                    .slots_per_rank = shape_.slots_per_rank},
                   best_slots_);
-  const std::span<int32_t> best(best_slots_);
-  const size_t slots_per_rank = shape_.slots_per_rank;
-  for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-    const size_t first = rank * slots_per_rank;
-    KeepSlots(current.subspan(first, slots_per_rank), best.subspan(first, slots_per_rank),
-              slot_to_expert.subspan(first, slots_per_rank));
-  }
+  KeepSlots(shape_.slots_per_rank, current, best_slots_, slot_to_expert);
 }
 
 }  // namespace steelyard

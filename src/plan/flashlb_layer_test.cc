@@ -19,13 +19,18 @@ Span2<const double> Bins(const LayerShape& shape, const std::vector<double>& bin
           static_cast<size_t>(shape.num_experts)};
 }
 
+FlashlbLayer LayerWith(const LayerShape& shape, const std::vector<double>& bins) {
+  FlashlbLayer layer;
+  layer.Prepare(shape);
+  layer.SetLoads(Bins(shape, bins));
+  return layer;
+}
+
 // FlashLB's own example: counts that are the best expert by expert leave a rank with 232 tokens.
 TEST(FlashlbLayer, TriesOtherCountsThanTheGreedyOnes) {
   const LayerShape shape = {.num_experts = 8, .num_ranks = 8, .slots_per_rank = 2, .num_bins = 1};
   const std::vector<double> tokens = {600, 560, 120, 120, 20, 10, 10, 10};
-  FlashlbLayer layer;
-  layer.Prepare(shape);
-  layer.SetLoads(Bins(shape, tokens));
+  FlashlbLayer layer = LayerWith(shape, tokens);
   Slots slots(shape.num_slots());
   const double imbalance = layer.Plan(ContiguousSlots(shape), slots);
   EXPECT_EQ(imbalance, layer.Imbalance(slots));
@@ -50,61 +55,56 @@ Case RandomCase(int seed) {
   return instance;
 }
 
-TEST(FlashlbLayer, IsNeverWorseThanTheGreedyCounts) {
+/// Calls check(instance, layer, slots, imbalance) with what is planned for each of many instances.
+template <typename Check>
+void ForRandomPlans(const Check& check) {
   for (int seed = 0; seed < Scaled(500); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const Case instance = RandomCase(seed);
-    const LayerShape& shape = instance.shape;
-    FlashlbLayer layer;
-    layer.Prepare(shape);
-    layer.SetLoads(Bins(shape, instance.bins));
-    Slots slots(shape.num_slots());
+    FlashlbLayer layer = LayerWith(instance.shape, instance.bins);
+    Slots slots(instance.shape.num_slots());
     const double imbalance = layer.Plan(instance.current, slots);
-    ASSERT_NEAR(imbalance, layer.Imbalance(slots), 1e-12);
-
-    FlashlbLoads loads;
-    loads.Prepare(shape);
-    loads.Set(Bins(shape, instance.bins));
-    Slots copies(shape.num_experts);
-    ScoreWorkspace score;
-    Apportion(loads.scores(), shape.num_ranks, shape.num_slots(), copies, score);
-    FlashlbPacker packer;
-    packer.Prepare(shape);
-    ASSERT_LE(imbalance, packer.Pack(loads, copies, slots) * (1 + 1e-12));
+    check(instance, layer, slots, imbalance);
+    if (testing::Test::HasFatalFailure()) return;
   }
+}
+
+TEST(FlashlbLayer, IsNeverWorseThanTheGreedyCounts) {
+  ForRandomPlans(
+      [](const Case& instance, FlashlbLayer& layer, const Slots& slots, double imbalance) {
+        ASSERT_NEAR(imbalance, layer.Imbalance(slots), 1e-12);
+
+        const LayerShape& shape = instance.shape;
+        FlashlbLoads loads;
+        loads.Prepare(shape);
+        loads.Set(Bins(shape, instance.bins));
+        Slots copies(shape.num_experts);
+        ScoreWorkspace score;
+        Apportion(loads.scores(), shape.num_ranks, shape.num_slots(), copies, score);
+        FlashlbPacker packer;
+        packer.Prepare(shape);
+        Slots greedy(shape.num_slots());
+        ASSERT_LE(imbalance, packer.Pack(loads, copies, greedy) * (1 + 1e-12));
+      });
 }
 
 TEST(FlashlbLayer, PlannedAgainFromItsOwnPlanNothingMoves) {
-  for (int seed = 0; seed < Scaled(500); ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    const Case instance = RandomCase(seed);
-    FlashlbLayer layer;
-    layer.Prepare(instance.shape);
-    layer.SetLoads(Bins(instance.shape, instance.bins));
-    Slots first(instance.shape.num_slots());
-    Slots second = first;
-    layer.Plan(instance.current, first);
-    layer.Plan(first, second);
-    ASSERT_EQ(second, first);
-  }
+  ForRandomPlans([](const Case& /*instance*/, FlashlbLayer& layer, const Slots& slots, double) {
+    Slots again(slots.size());
+    layer.Plan(slots, again);
+    ASSERT_EQ(again, slots);
+  });
 }
 
 TEST(FlashlbLayer, WhatStaysOnARankKeepsItsSlot) {
-  for (int seed = 0; seed < Scaled(500); ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    const Case instance = RandomCase(seed);
-    const LayerShape& shape = instance.shape;
-    FlashlbLayer layer;
-    layer.Prepare(shape);
-    layer.SetLoads(Bins(shape, instance.bins));
-    Slots slots(shape.num_slots());
-    layer.Plan(instance.current, slots);
-    for (int slot = 0; slot < shape.num_slots(); ++slot) {
-      if (RankHolds(shape, slots, slot / shape.slots_per_rank, instance.current[slot])) {
+  ForRandomPlans([](const Case& instance, FlashlbLayer&, const Slots& slots, double) {
+    for (int slot = 0; slot < instance.shape.num_slots(); ++slot) {
+      const int rank = slot / instance.shape.slots_per_rank;
+      if (RankHolds(instance.shape, slots, rank, instance.current[slot])) {
         ASSERT_EQ(slots[slot], instance.current[slot]) << "slot " << slot;
       }
     }
-  }
+  });
 }
 
 }  // namespace

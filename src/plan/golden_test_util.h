@@ -63,6 +63,14 @@ inline Placement GoldenPlacement(const Json& layers, const Topology& topology, i
   return Placement::Create(topology, num_experts, std::move(slots), DuplicateRule::kAllow).value();
 }
 
+/// A plan on one window. `input` need not say which.
+inline Plan GoldenPlan(Policy& policy, const LoadWindow& window, PlanInput input) {
+  input.history = {&window, 1};
+  PolicyState state;
+  Result<Plan> plan = policy.MakePlan(input, state, {});
+  return std::move(plan).value();
+}
+
 /// Compares slot for slot.
 inline void ExpectGolden(const Placement& placement, const Json& layers) {
   ASSERT_EQ(placement.num_layers(), static_cast<int>(layers.size()));

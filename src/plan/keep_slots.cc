@@ -5,9 +5,10 @@
 #include "steelyard/placement/placement.h"
 
 namespace steelyard {
+namespace {
 
-void KeepSlots(std::span<const int32_t> before, std::span<int32_t> experts,
-               std::span<int32_t> slots) {
+void KeepSlotsOfRank(std::span<const int32_t> before, std::span<int32_t> experts,
+                     std::span<int32_t> slots) {
   for (size_t slot = 0; slot < slots.size(); ++slot) {
     slots[slot] = kNoExpert;
     const auto stays = std::find(experts.begin(), experts.end(), before[slot]);
@@ -25,6 +26,17 @@ void KeepSlots(std::span<const int32_t> before, std::span<int32_t> experts,
       slots[slot] = expert;
       expert = kNoExpert;
     }
+  }
+}
+
+}  // namespace
+
+void KeepSlots(int slots_per_rank, std::span<const int32_t> before, std::span<int32_t> experts,
+               std::span<int32_t> slots) {
+  const auto count = static_cast<size_t>(slots_per_rank);
+  for (size_t first = 0; first < slots.size(); first += count) {
+    KeepSlotsOfRank(before.subspan(first, count), experts.subspan(first, count),
+                    slots.subspan(first, count));
   }
 }
 

@@ -12,14 +12,19 @@
 namespace steelyard {
 namespace {
 
-std::vector<int32_t> Keep(const std::vector<int32_t>& before, std::vector<int32_t> experts) {
+std::vector<int32_t> Keep(const std::vector<int32_t>& before, std::vector<int32_t> experts,
+                          int num_ranks = 1) {
   std::vector<int32_t> slots(before.size(), 99);
-  KeepSlots(before, experts, slots);
+  KeepSlots(static_cast<int>(before.size()) / num_ranks, before, experts, slots);
   return slots;
 }
 
 TEST(KeepSlots, WhatStaysKeepsItsSlotAndTheOthersFillUpInOrder) {
   EXPECT_EQ(Keep({5, 6, 7, 8}, {9, 8, 4, 6}), (std::vector<int32_t>{9, 6, 4, 8}));
+}
+
+TEST(KeepSlots, EveryRankKeepsItsOwn) {
+  EXPECT_EQ(Keep({5, 6, 7, 8}, {6, 7, 8, 5}, 2), (std::vector<int32_t>{7, 6, 5, 8}));
 }
 
 TEST(KeepSlots, ADuplicateKeepsAsManySlotsAsThereAreExpertsOfItsKind) {

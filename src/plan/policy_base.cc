@@ -19,27 +19,25 @@ Status LayerwisePolicy::Prepare(const Placement& current, const LoadShape& windo
   for (std::vector<double>& loads : loads_) {
     loads.resize(current.num_experts());
   }
-  PrepareWorkers(current, num_workers);
+  PrepareWorkers(current, window_shape, num_workers);
   return Status::Ok();
 }
 
 Result<Plan> LayerwisePolicy::MakePlan(const PlanInput& input, PolicyState& state,
                                        const PlanContext& context) {
   STEELYARD_RETURN_IF_ERROR(CheckPlainInput(name(), input));
-  STEELYARD_RETURN_IF_ERROR(Begin(input));
+  PolicyState next = state;
+  STEELYARD_RETURN_IF_ERROR(Begin(input, next));
   const Placement& current = *input.current;
-  const LoadWindow& window = input.history.back();
-  STEELYARD_RETURN_IF_ERROR(Prepare(current, window.shape(), static_cast<int>(input.history.size()),
+  STEELYARD_RETURN_IF_ERROR(Prepare(current, input.history.back().shape(),
+                                    static_cast<int>(input.history.size()),
                                     context.executor->num_workers()));
 
   const auto num_slots = static_cast<size_t>(current.num_slots());
   std::vector<int32_t> slot_to_expert(current.num_layers() * num_slots);
   context.executor->Run(current.num_layers(), [&](int layer_idx, int worker_idx) {
     if (CheckNotCancelled(context).ok()) {
-      std::vector<double>& loads = loads_[worker_idx];
-      std::fill(loads.begin(), loads.end(), 0.0);
-      window.AddLayerTo(layer_idx, loads);
-      PlaceLayer(input, layer_idx, worker_idx, loads,
+      PlaceLayer(input, layer_idx, worker_idx, next,
                  std::span(slot_to_expert).subspan(layer_idx * num_slots, num_slots));
     }
   });
@@ -49,7 +47,18 @@ Result<Plan> LayerwisePolicy::MakePlan(const PlanInput& input, PolicyState& stat
                                                std::move(slot_to_expert), DuplicateRule::kAllow));
   std::vector<LayerDecision> decisions = DecisionsByComparison(current, placement);
   Judge(decisions);
-  return builder_.Build(input, std::move(placement), decisions, state, context);
+  STEELYARD_ASSIGN_OR_RETURN(Plan plan,
+                             builder_.Build(input, std::move(placement), decisions, next, context));
+  state = std::move(next);
+  return plan;
+}
+
+std::span<const double> LayerwisePolicy::SumOfLayer(const PlanInput& input, int layer_idx,
+                                                    int worker_idx) {
+  std::vector<double>& loads = loads_[worker_idx];
+  std::fill(loads.begin(), loads.end(), 0.0);
+  input.history.back().AddLayerTo(layer_idx, loads);
+  return loads;
 }
 
 }  // namespace steelyard

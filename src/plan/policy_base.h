@@ -22,8 +22,8 @@ class ReportingPolicy : public Policy {
   PlanBuilder builder_;
 };
 
-/// A policy that plans every layer by itself on the sum of the last window, for the ranks in force,
-/// and keeps no state. It may leave duplicates.
+/// A policy that plans every layer by itself on the last window, for the ranks in force. It may
+/// leave duplicates.
 class LayerwisePolicy : public ReportingPolicy {
  public:
   std::string_view name() const final { return name_; }
@@ -36,19 +36,24 @@ class LayerwisePolicy : public ReportingPolicy {
   explicit LayerwisePolicy(std::string_view name) : name_(name) {}
 
   /// Takes memory for `num_workers` workers or more.
-  virtual void PrepareWorkers(const Placement& current, int num_workers) = 0;
+  virtual void PrepareWorkers(const Placement& current, const LoadShape& window_shape,
+                              int num_workers) = 0;
 
   /// Comes before the layers of each plan: refuses what this policy does not take, beyond what
-  /// CheckPlainInput() does, and keeps what all layers need.
-  virtual Status Begin(const PlanInput& input) = 0;
+  /// CheckPlainInput() does, and keeps what all layers need. `state` is what the policy keeps from
+  /// this plan, if it succeeds.
+  virtual Status Begin(const PlanInput& input, PolicyState& state) = 0;
 
-  /// Writes the expert of every slot of a layer, [num_slots]; `loads` is [num_experts]. Calls for
-  /// different workers run at the same time.
-  virtual void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx,
-                          std::span<const double> loads, std::span<int32_t> slot_to_expert) = 0;
+  /// Writes the expert of every slot of a layer, [num_slots]. Calls for different workers run at
+  /// the same time: of `state` and of members, each touches what is its layer's or its worker's.
+  virtual void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx, PolicyState& state,
+                          std::span<int32_t> slot_to_expert) = 0;
 
   /// Comes after all layers; `decisions` [num_layers] says of each whether its slots changed.
   virtual void Judge(std::span<LayerDecision> decisions) const = 0;
+
+  /// A layer's tokens in the last window, [num_experts], in memory of the worker.
+  std::span<const double> SumOfLayer(const PlanInput& input, int layer_idx, int worker_idx);
 
  private:
   std::string_view name_;

@@ -1,6 +1,8 @@
 #include "plan/random_policy.h"
 
+#include <algorithm>
 #include <numeric>
+#include <vector>
 
 #include "plan/policy_base.h"
 #include "plan/random_source.h"
@@ -86,43 +88,33 @@ RandomSource SourceOf(uint64_t seed, uint64_t plan_idx, uint64_t layer_idx) {
       RandomSource(RandomSource(RandomSource(seed).Next() ^ plan_idx).Next() ^ layer_idx).Next());
 }
 
-class RandomPolicy final : public ReportingPolicy {
+class RandomPolicy final : public LayerwisePolicy {
  public:
-  std::string_view name() const override { return "random"; }
-
-  Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
-                        const PlanContext& context) override {
-    STEELYARD_RETURN_IF_ERROR(CheckPlainInput(name(), input));
-    if (state.values.empty()) {
-      state.values.push_back(0.0);
-    }
-    const auto plan_idx = static_cast<uint64_t>(state.values[0]);
-    const Topology& topology = input.current->topology();
-    const int num_layers = input.current->num_layers();
-    const int num_experts = input.current->num_experts();
-    const auto num_slots = static_cast<size_t>(topology.num_slots());
-
-    std::vector<int32_t> slot_to_expert(num_layers * num_slots);
-    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-      STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
-      dealer_.Deal(topology, SourceOf(input.options.seed, plan_idx, layer_idx),
-                   std::span(slot_to_expert).subspan(layer_idx * num_slots, num_slots),
-                   num_experts);
-    }
-    STEELYARD_ASSIGN_OR_RETURN(Placement placement,
-                               Placement::Create(topology, num_experts, std::move(slot_to_expert),
-                                                 DuplicateRule::kRefuse));
-    const std::vector<LayerDecision> decisions = DecisionsByComparison(*input.current, placement);
-    PolicyState next;
-    next.values = {static_cast<double>(plan_idx + 1)};
-    STEELYARD_ASSIGN_OR_RETURN(
-        Plan plan, builder_.Build(input, std::move(placement), decisions, next, context));
-    state = next;
-    return plan;
-  }
+  RandomPolicy() : LayerwisePolicy("random") {}
 
  private:
-  Dealer dealer_;
+  void PrepareWorkers(const Placement& /*current*/, const LoadShape& /*window_shape*/,
+                      int num_workers) override {
+    dealers_.resize(std::max<size_t>(dealers_.size(), num_workers));
+  }
+
+  Status Begin(const PlanInput& /*input*/, PolicyState& state) override {
+    plan_idx_ = state.values.empty() ? 0 : static_cast<uint64_t>(state.values[0]);
+    state = {.values = {static_cast<double>(plan_idx_ + 1)}};
+    return Status::Ok();
+  }
+
+  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx, PolicyState& /*state*/,
+                  std::span<int32_t> slot_to_expert) override {
+    dealers_[worker_idx].Deal(input.current->topology(),
+                              SourceOf(input.options.seed, plan_idx_, layer_idx), slot_to_expert,
+                              input.current->num_experts());
+  }
+
+  void Judge(std::span<LayerDecision> /*decisions*/) const override {}
+
+  std::vector<Dealer> dealers_;  // [num_workers]
+  uint64_t plan_idx_ = 0;        // how many plans came before
 };
 
 }  // namespace

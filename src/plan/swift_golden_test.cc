@@ -17,14 +17,11 @@ TEST(SwiftGolden, PlansAreTheReferences) {
         Topology::Create(golden["num_ranks"], golden["slots_per_rank"]).value();
     const Placement current =
         GoldenPlacement(golden["old_placement"], topology, golden["num_experts"]);
-    PolicyState state;
-    const Result<Plan> plan =
-        policy->MakePlan({.current = &current, .history = {&window, 1}}, state, {});
-    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    ExpectGolden(plan->placement, golden["new_placement"]);
-    EXPECT_EQ(plan->moves, golden["moves"].get<int64_t>());
-    EXPECT_EQ(plan->duplicates, 0);
-    for (const LayerReport& layer : plan->layers) {
+    const Plan plan = GoldenPlan(*policy, window, {.current = &current});
+    ExpectGolden(plan.placement, golden["new_placement"]);
+    EXPECT_EQ(plan.moves, golden["moves"].get<int64_t>());
+    EXPECT_EQ(plan.duplicates, 0);
+    for (const LayerReport& layer : plan.layers) {
       EXPECT_EQ(layer.wanted, golden["changed"].get<int>() == 1);
     }
   }

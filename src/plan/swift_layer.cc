@@ -23,12 +23,7 @@ SwiftLoads SwiftLayer::Place(std::span<const double> loads, double mean_load,
   redundancy_.Place(loads, before, topology, board_);
   const double max_load = exchange_.Run(kWorthExchange * mean_load, board_);
   if (mean_load > 0.0 && max_load / mean_load < in_force.imbalance) {
-    const size_t slots_per_rank = topology.slots_per_rank();
-    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
-      const size_t first = topology.first_slot_of_rank(rank);
-      KeepSlots(before.subspan(first, slots_per_rank), board_.slots().row(rank),
-                after.subspan(first, slots_per_rank));
-    }
+    KeepSlots(topology.slots_per_rank(), before, board_.slots().flat(), after);
   }
   return {.before = in_force.max_load, .after = max_load};
 }

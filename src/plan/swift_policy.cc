@@ -17,11 +17,12 @@ class SwiftPolicy final : public LayerwisePolicy {
   SwiftPolicy() : LayerwisePolicy("swift") {}
 
  private:
-  void PrepareWorkers(const Placement& /*current*/, int num_workers) override {
+  void PrepareWorkers(const Placement& /*current*/, const LoadShape& /*window_shape*/,
+                      int num_workers) override {
     layers_.resize(std::max<size_t>(layers_.size(), num_workers));
   }
 
-  Status Begin(const PlanInput& input) override {
+  Status Begin(const PlanInput& input, PolicyState& /*state*/) override {
     std::vector<double> first(input.current->num_experts());
     input.history.back().AddLayerTo(0, first);
     mean_load_ = std::accumulate(first.begin(), first.end(), 0.0) / input.topology().num_ranks();
@@ -29,11 +30,11 @@ class SwiftPolicy final : public LayerwisePolicy {
     return Status::Ok();
   }
 
-  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx,
-                  std::span<const double> loads, std::span<int32_t> slot_to_expert) override {
-    max_loads_[layer_idx] =
-        layers_[worker_idx].Place(loads, mean_load_, input.current->slot_to_expert(layer_idx),
-                                  input.topology(), slot_to_expert);
+  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx, PolicyState& /*state*/,
+                  std::span<int32_t> slot_to_expert) override {
+    max_loads_[layer_idx] = layers_[worker_idx].Place(
+        SumOfLayer(input, layer_idx, worker_idx), mean_load_,
+        input.current->slot_to_expert(layer_idx), input.topology(), slot_to_expert);
   }
 
   void Judge(std::span<LayerDecision> decisions) const override {

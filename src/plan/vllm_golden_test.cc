@@ -17,12 +17,10 @@ TEST(VllmGolden, PlansAreTheReferences) {
         Topology::Create(num_ranks, num_slots / num_ranks, golden["num_nodes"]).value();
     const Placement current =
         GoldenPlacement(golden["old_phy2log"], topology, golden["num_experts"]);
-    PlanInput input{.current = &current, .history = {&window, 1}};
+    PlanInput input{.current = &current};
     input.options.num_groups = golden["num_groups"];
-    PolicyState state;
-    const Result<Plan> plan = policy->MakePlan(input, state, {});
-    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    ExpectGolden(plan->placement, golden["phy2log"]);
+    const Plan plan = GoldenPlan(*policy, window, input);
+    ExpectGolden(plan.placement, golden["phy2log"]);
   }
 }
 

@@ -14,26 +14,21 @@ class VllmPolicy final : public EplbPolicy<VllmArithmetic> {
   VllmPolicy() : EplbPolicy("vllm") {}
 
  private:
-  void PrepareWorkers(const Placement& current, int num_workers) override {
-    EplbPolicy::PrepareWorkers(current, num_workers);
+  void PrepareWorkers(const Placement& current, const LoadShape& window_shape,
+                      int num_workers) override {
+    EplbPolicy::PrepareWorkers(current, window_shape, num_workers);
     planned_.resize(std::max<size_t>(planned_.size(), num_workers));
     for (std::vector<int32_t>& planned : planned_) {
       planned.resize(current.num_slots());
     }
   }
 
-  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx,
-                  std::span<const double> loads, std::span<int32_t> slot_to_expert) override {
+  void PlaceLayer(const PlanInput& input, int layer_idx, int worker_idx, PolicyState& state,
+                  std::span<int32_t> slot_to_expert) override {
     const std::span<int32_t> planned = planned_[worker_idx];
-    EplbPolicy::PlaceLayer(input, layer_idx, worker_idx, loads, planned);
-    const Topology& topology = input.current->topology();
-    const std::span<const int32_t> before = input.current->slot_to_expert(layer_idx);
-    const size_t slots_per_rank = topology.slots_per_rank();
-    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
-      const size_t first = topology.first_slot_of_rank(rank);
-      KeepSlots(before.subspan(first, slots_per_rank), planned.subspan(first, slots_per_rank),
-                slot_to_expert.subspan(first, slots_per_rank));
-    }
+    EplbPolicy::PlaceLayer(input, layer_idx, worker_idx, state, planned);
+    KeepSlots(input.current->topology().slots_per_rank(), input.current->slot_to_expert(layer_idx),
+              planned, slot_to_expert);
   }
 
   std::vector<std::vector<int32_t>> planned_;  // [num_workers][num_slots]
