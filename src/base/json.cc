@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 
@@ -65,8 +67,8 @@ Status CheckUtf8(std::string_view text, std::string_view source) {
 }
 
 // Before parsing, because a deep value is costly to make and walked recursively by whoever reads
-// it.
-Status CheckNesting(std::string_view text, std::string_view source) {
+// it. Counts colons, each of which follows a key if the text is JSON.
+Status CheckNesting(std::string_view text, std::string_view source, size_t* num_keys) {
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -85,9 +87,65 @@ Status CheckNesting(std::string_view text, std::string_view source) {
       }
     } else if (c == ']' || c == '}') {
       --depth;
+    } else if (c == ':') {
+      ++*num_keys;
     }
   }
   return Status::Ok();
+}
+
+// On one line, printable and short, whatever the text holds.
+std::string Printable(std::string_view text) {
+  std::string line(text);
+  if (line.size() > kMaxReasonBytes) {
+    constexpr size_t kHalf = kMaxReasonBytes / 2;
+    line = line.substr(0, kHalf) + " ... " + line.substr(line.size() - kHalf);
+  }
+  for (char& c : line) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte >= 0x7F) {
+      c = '?';
+    }
+  }
+  return line;
+}
+
+// Keys in all objects of `value`, each once.
+size_t CountKeys(const Json& value) {
+  size_t count = value.is_object() ? value.size() : 0;
+  if (value.is_structured()) {
+    for (const Json& child : value) {
+      if (child.is_structured()) {
+        count += CountKeys(child);
+      }
+    }
+  }
+  return count;
+}
+
+// Where the first key stands that its object has already. Requires: JSON that has one.
+Status DuplicateKeyError(std::string_view text, std::string_view source) {
+  std::vector<std::set<std::string>> seen;  // of each object or array that is open
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '[' || text[i] == '{') {
+      seen.emplace_back();
+    } else if (text[i] == ']' || text[i] == '}') {
+      seen.pop_back();
+    } else if (text[i] == '"') {
+      const size_t begin = i;
+      for (++i; text[i] != '"'; ++i) {
+        i += text[i] == '\\' ? 1 : 0;
+      }
+      const size_t next = text.find_first_not_of(" \t\r\n", i + 1);
+      const std::string_view quoted = text.substr(begin, i + 1 - begin);
+      if (next != std::string_view::npos && text[next] == ':' &&
+          !seen.back().insert(Json::parse(quoted).get<std::string>()).second) {
+        return ErrorAt(source, text, begin,
+                       fmt::format("key {} is there twice in one object", Printable(quoted)));
+      }
+    }
+  }
+  return Internal(fmt::format("{}: no key is there twice", source));
 }
 
 // nlohmann writes "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
@@ -104,18 +162,7 @@ std::string ReasonOf(std::string_view what) {
       what.remove_prefix(colon + 2);
     }
   }
-  std::string reason(what);
-  if (reason.size() > kMaxReasonBytes) {
-    constexpr size_t kHalf = kMaxReasonBytes / 2;
-    reason = reason.substr(0, kHalf) + " ... " + reason.substr(reason.size() - kHalf);
-  }
-  for (char& c : reason) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7F) {
-      c = '?';
-    }
-  }
-  return reason;
+  return Printable(what);
 }
 
 // Reads along without building anything, to learn where parsing fails: a number out of range
@@ -153,12 +200,16 @@ class ErrorFinder : public nlohmann::json_sax<Json> {
 
 Result<Json> ParseJson(std::string_view text, std::string_view source) {
   STEELYARD_RETURN_IF_ERROR(CheckUtf8(text, source));
-  STEELYARD_RETURN_IF_ERROR(CheckNesting(text, source));
+  size_t num_keys = 0;
+  STEELYARD_RETURN_IF_ERROR(CheckNesting(text, source, &num_keys));
   Json value = Json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) {
     ErrorFinder finder;
     Json::sax_parse(text, &finder);
     return ErrorAt(source, text, finder.offset(), finder.reason());
+  }
+  if (CountKeys(value) != num_keys) {
+    return DuplicateKeyError(text, source);
   }
   return value;
 }

@@ -15,7 +15,8 @@ using OrderedJson = nlohmann::ordered_json;
 using Json = nlohmann::json;
 
 /// Parses `text`; `source` (a path, or "path:line") stands in the error before the place and the
-/// rule. Nesting deeper than 64 levels and text that is not UTF-8 are refused.
+/// rule. Nesting deeper than 64 levels, text that is not UTF-8 and a key that an object has twice
+/// are refused.
 Result<Json> ParseJson(std::string_view text, std::string_view source);
 
 Result<Json> ReadJsonFile(const std::filesystem::path& path);

@@ -78,6 +78,16 @@ TEST(ParseJson, RefusesWithSourcePlaceAndReason) {
   }
 }
 
+TEST(ParseJson, RefusesAKeyThatAnObjectHasTwice) {
+  EXPECT_EQ(ParseJson("{\"a\": 1,\n \"b\": {\"c\": 1, \"\\u0063\" : 2}}", "in.json").status(),
+            InvalidArgument("in.json: line 2, column 16: key \"\\u0063\" is there twice in one "
+                            "object"));
+  EXPECT_EQ(ParseJson(R"([{"":[], "":{}}])", "x").status(),
+            InvalidArgument("x: line 1, column 10: key \"\" is there twice in one object"));
+  EXPECT_TRUE(
+      ParseJson(R"({"a":{"a":"a"},"b":[{"a":":\"a\":"},{"a":2}],"\"a":3,"\\":4})", "x").ok());
+}
+
 // Whatever is done to a text, the answer is a value or one printable line that is not much longer
 // than it needs to be.
 TEST(ParseJson, AnyDamageEndsInAValueOrOneShortLine) {

@@ -189,6 +189,15 @@ TEST_F(PlacementFile, RefusesWhatIsNoJsonObject) {
             InvalidArgument(path_.string() + ": it is not a JSON object"));
 }
 
+TEST_F(PlacementFile, RefusesAKeyThatIsThereTwice) {
+  std::string twice = kExample;
+  twice.insert(1, "\"num_nodes\":2,");
+  Write(path_, twice);
+  const std::string message = ReadPlacementFile(path_, DuplicateRule::kRefuse).status().message();
+  EXPECT_THAT(message, testing::StartsWith(path_.string() + ": line "));
+  EXPECT_THAT(message, testing::EndsWith("key \"num_nodes\" is there twice in one object"));
+}
+
 TEST_F(PlacementFile, ReadsDuplicatesWhereTheyAreAllowed) {
   const Placement placement =
       Placement::Create(Topology::Create(2, 2).value(), 2, {0, 0, 1, 1}, DuplicateRule::kAllow)

@@ -80,6 +80,11 @@ TEST_F(PlacementFormatRefusals, NameThePlaceOfWhatIsOutOfShape) {
   const std::vector<BadText> texts = {
       {kVllmAscend, "[]", "it is not a JSON object"},
       {kVllmAscend, R"({"layer_list":[]})", R"(key "moe_layer_count" is missing)"},
+      {kVllmAscend, R"({"layer_list":[{"layer_id":0,"layer_id":1}]})",
+       R"(line 1, column 30: key "layer_id" is there twice in one object)"},
+      {kSglang, R"({"physical_to_logical_map":[[0]],
+"physical_to_logical_map":[[1]]})",
+       R"(line 2, column 1: key "physical_to_logical_map" is there twice in one object)"},
       {kVllmAscend, R"({"moe_layer_count":1,"layer_list":{}})",
        "moe_layer_count: 1, but layer_list has 0 layers"},
       {kVllmAscend, R"({"moe_layer_count":1,"layer_list":[7]})",

@@ -123,6 +123,8 @@ TEST_F(Loads, RefuseJsonOfAnotherForm) {
       {"{}",
        "loads are an array, or an object with \"logical_count\" as SGLang writes it; this object "
        "has none"},
+      {R"({"logical_count": [[1]], "logical_count": [[2]]})",
+       "line 1, column 26: key \"logical_count\" is there twice in one object"},
       {R"({"logical_count": {}})", "logical_count: object where an array belongs"},
       {R"({"logical_count": [[1], ["2"]]})", "logical_count[1][0]: string is not a number"},
       {"7", "loads: number where an array belongs"},
