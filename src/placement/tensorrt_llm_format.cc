@@ -20,6 +20,9 @@ constexpr const char* kAssignments = "initial_global_assignments";
 constexpr const char* kUpdates = "layer_updates_per_iter";
 constexpr const char* kSlots = "num_slots";
 
+// Slots of all layers of a default layout, which a short file can ask for; no model is near.
+constexpr int64_t kMostDefaultSlots = int64_t{1} << 26;
+
 // On one line and in UTF-8, whatever was in the file.
 std::string Quoted(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -186,6 +189,10 @@ Result<ForeignPlacement> Default(const Topology& topology, const ImportOptions& 
   if (topology.slots_per_rank() > options.num_experts) {
     return InvalidArgument(fmt::format("{}: {} slots on a rank are more than {} experts", kSlots,
                                        topology.slots_per_rank(), options.num_experts));
+  }
+  if (int64_t{topology.num_slots()} * num_layers > kMostDefaultSlots) {
+    return InvalidArgument(fmt::format("{}: {} slots of {} layers are more than {} in all", kSlots,
+                                       topology.num_slots(), num_layers, kMostDefaultSlots));
   }
   STEELYARD_ASSIGN_OR_RETURN(
       Placement placement, TensorrtLlmDefaultPlacement(topology, num_layers, options.num_experts));
