@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "balance/test_policies.h"
-#include "comm/test_no_threads.h"
+#include "base/test_no_threads.h"
 
 namespace steelyard {
 namespace {

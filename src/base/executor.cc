@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -28,8 +29,12 @@ class InlineExecutor : public Executor {
 class ThreadExecutor : public Executor {
  public:
   explicit ThreadExecutor(int num_threads) {
-    for (int worker_idx = 1; worker_idx < num_threads; ++worker_idx) {
-      threads_.emplace_back([this, worker_idx] { WorkerLoop(worker_idx); });
+    try {
+      for (int worker_idx = 1; worker_idx < num_threads; ++worker_idx) {
+        threads_.emplace_back([this, worker_idx] { WorkerLoop(worker_idx); });
+      }
+    } catch (const std::system_error&) {
+      // Those that there are do the work.
     }
   }
 

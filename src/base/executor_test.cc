@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/test_no_threads.h"
 #include "base/test_scale.h"
 
 namespace steelyard {
@@ -101,6 +102,15 @@ TEST(ThreadExecutor, SeveralThreadsMayCallRun) {
     caller.join();
   }
   EXPECT_EQ(total, 3 * 10 * Scaled(50));
+}
+
+TEST(ThreadExecutor, WorksWithTheThreadsThatCanBeStarted) {
+  const NoThreads none;
+  const std::unique_ptr<Executor> executor = Executor::Threads(4);
+  EXPECT_EQ(executor->num_workers(), 1);
+  int sum = 0;
+  executor->Run(10, [&](int task_idx, int) { sum += task_idx; });
+  EXPECT_EQ(sum, 45);
 }
 
 TEST(ThreadExecutorDeathTest, RefusesToHaveNoThreads) {

@@ -180,7 +180,14 @@ Result<std::unique_ptr<TraceRecorder>> TraceRecorder::Start(const std::filesyste
   }
   STEELYARD_ASSIGN_OR_RETURN(std::unique_ptr<H5TraceWriter> writer,
                              H5TraceWriter::Create(path, shape, origin));
-  return std::unique_ptr<TraceRecorder>(std::make_unique<H5Recorder>(path, std::move(writer)));
+  try {
+    return std::unique_ptr<TraceRecorder>(std::make_unique<H5Recorder>(path, std::move(writer)));
+  } catch (const std::system_error& error) {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    return FailedPrecondition(fmt::format("{}: the thread that writes it cannot be started: {}",
+                                          path.string(), error.what()));
+  }
 }
 
 }  // namespace steelyard

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/test_no_threads.h"
 #include "steelyard/base/log.h"
 #include "trace/h5_trace_for_test.h"
 #include "trace/loads.h"
@@ -93,6 +94,15 @@ TEST_F(TraceRecorderTest, RefusesOtherFilesAndFoldersThatAreNotThere) {
   const fs::path nowhere = folder_ / "none" / "trace.h5";
   EXPECT_EQ(TraceRecorder::Start(nowhere, kTestShape, {}).status().message(),
             nowhere.string() + ": cannot create it: No such file or directory");
+}
+
+TEST_F(TraceRecorderTest, LeavesNoFileWhenItsThreadCannotBeStarted) {
+  const NoThreads none;
+  const auto recorder = TraceRecorder::Start(path_, kTestShape, TestOrigin());
+  ASSERT_FALSE(recorder.ok());
+  EXPECT_THAT(recorder.status().message(),
+              testing::HasSubstr("the thread that writes it cannot be started: "));
+  EXPECT_FALSE(fs::exists(path_));
 }
 
 TEST_F(TraceRecorderTest, GoesOnWhenTheDiskIsFullAndTellsInTheEnd) {

@@ -4,9 +4,9 @@
 
 #include <map>
 
+#include "base/test_no_threads.h"
 #include "bundled.h"
 #include "comm/fault.h"
-#include "comm/test_no_threads.h"
 
 namespace steelyard {
 namespace {

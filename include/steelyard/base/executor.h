@@ -23,7 +23,8 @@ class Executor {
 
   /// Runs everything on the calling thread, in order.
   static Executor& Inline();
-  /// `num_threads` - 1 threads of its own, and the caller. Requires: num_threads >= 1.
+  /// `num_threads` - 1 threads of its own, or as many as the system starts, and the caller.
+  /// Requires: num_threads >= 1.
   static std::unique_ptr<Executor> Threads(int num_threads);
 };
 
