@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/json.h"
@@ -64,7 +65,14 @@ Tokenizer::Tokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, Bpe bpe,
 Result<Tokenizer> Tokenizer::Open(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer.json";
   STEELYARD_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
-  return Parse(json, path.string());
+  STEELYARD_ASSIGN_OR_RETURN(Tokenizer tokenizer, Parse(json, path.string()));
+  const std::filesystem::path config_path = folder / "tokenizer_config.json";
+  std::error_code error;
+  if (std::filesystem::exists(config_path, error)) {
+    STEELYARD_ASSIGN_OR_RETURN(const Json config, ReadJsonFile(config_path));
+    STEELYARD_RETURN_IF_ERROR(tokenizer.Configure(config, config_path.string()));
+  }
+  return tokenizer;
 }
 
 Result<Tokenizer> Tokenizer::Parse(const Json& json, const std::string& source) {
@@ -84,6 +92,55 @@ Result<Tokenizer> Tokenizer::Parse(const Json& json, const std::string& source) 
   STEELYARD_RETURN_IF_ERROR(CheckDecoder(decoder));
   return Tokenizer(normalizer, std::move(pre_tokenizer), std::move(bpe), std::move(added_tokens),
                    std::move(post_processor));
+}
+
+Status Tokenizer::Configure(const Json& json, const std::string& source) {
+  const JsonField config(json, source);
+  PostProcessor configured;
+  STEELYARD_ASSIGN_OR_RETURN(configured.prefix,
+                             TokenOfConfig(config, "bos_token", post_processor_.prefix));
+  STEELYARD_ASSIGN_OR_RETURN(configured.suffix,
+                             TokenOfConfig(config, "eos_token", post_processor_.suffix));
+  post_processor_ = std::move(configured);
+  return Status::Ok();
+}
+
+/// What `add_NAME` asks for at its end of a text; `otherwise` where it says nothing.
+Result<std::vector<int32_t>> Tokenizer::TokenOfConfig(const JsonField& config,
+                                                      const std::string& name,
+                                                      std::vector<int32_t> otherwise) const {
+  STEELYARD_ASSIGN_OR_RETURN(const auto add_field, config.Optional("add_" + name));
+  if (!add_field.has_value()) {
+    return otherwise;
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const bool add, add_field->Boolean());
+  if (!add) {
+    return std::vector<int32_t>();
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const auto token_field, config.Optional(name));
+  if (!token_field.has_value()) {
+    return add_field->Error(fmt::format("is true, but there is no {}", name));
+  }
+  // Written as the string itself, or as an added token that has it.
+  JsonField content = *token_field;
+  if (content.value().is_object()) {
+    STEELYARD_ASSIGN_OR_RETURN(content, token_field->Member("content"));
+  }
+  STEELYARD_ASSIGN_OR_RETURN(const std::string text, content.String());
+  const std::optional<int32_t> id = FindToken(text);
+  if (!id.has_value()) {
+    return content.Error(fmt::format("{} is no token of the tokenizer", Quoted(text)));
+  }
+  return std::vector<int32_t>{*id};
+}
+
+std::optional<int32_t> Tokenizer::FindToken(std::string_view content) const {
+  for (const AddedToken& token : added_tokens_.tokens()) {
+    if (token.content == content) {
+      return token.id;
+    }
+  }
+  return bpe_.vocabulary().Find(content);
 }
 
 Status Tokenizer::EncodePlain(std::string_view text, RegexScratch* scratch,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,11 +23,17 @@ namespace steelyard {
 /// Move only. After it has been made, threads may share one.
 class Tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json.
+  /// Reads `folder`/tokenizer.json, and what tokenizer_config.json, where it is there, says on top.
   static Result<Tokenizer> Open(const std::filesystem::path& folder);
 
   /// `source` names the file in messages. Fails naming file, place and rule.
   static Result<Tokenizer> Parse(const Json& json, const std::string& source);
+
+  /// Takes over `add_bos_token` and `add_eos_token` of a tokenizer_config.json: true puts the
+  /// `bos_token` before a text (the `eos_token` after it) and nothing else there, false nothing at
+  /// all; absent leaves it to the post-processor. Fails naming file, place and rule, and leaves
+  /// this as it was then.
+  Status Configure(const Json& json, const std::string& source);
 
   /// The ids of `text`; with `add_special_tokens` also those that the post-processor adds (a BOS).
   /// Fails with kInvalidArgument when the text is not UTF-8, is longer than 1 GiB, has a byte
@@ -44,6 +51,9 @@ class Tokenizer {
  private:
   Tokenizer(Normalizer normalizer, PreTokenizer pre_tokenizer, Bpe bpe, AddedTokens added_tokens,
             PostProcessor post_processor);
+  Result<std::vector<int32_t>> TokenOfConfig(const JsonField& config, const std::string& name,
+                                             std::vector<int32_t> otherwise) const;
+  std::optional<int32_t> FindToken(std::string_view content) const;
   Status EncodeBetweenRawTokens(std::string_view text, RegexScratch* scratch,
                                 std::vector<int32_t>* ids) const;
   Status EncodePlain(std::string_view text, RegexScratch* scratch, std::vector<int32_t>* ids) const;

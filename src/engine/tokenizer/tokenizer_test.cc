@@ -101,6 +101,64 @@ TEST(Tokenizer, ThePostProcessorAddsItsTokensWhenAsked) {
   EXPECT_THAT(Encode(MustParse({{"post_processor", sequence}}), "a"), ElementsAre(300, 'a'));
 }
 
+// Its post-processor adds 300 before a text; 301 is the EOS.
+Tokenizer WithBos() {
+  return MustParse({{"added_tokens", {AddedTokenJson(300, "<s>"), AddedTokenJson(301, "</s>")}},
+                    {"post_processor", Template({kStart, kText})}});
+}
+
+TEST(Tokenizer, TheConfigDecidesOfBosAndEos) {
+  struct Row {
+    const char* config;
+    std::vector<int32_t> ids;
+  };
+  const Row rows[] = {
+      {R"({})", {300, 'a'}},
+      {R"({"add_bos_token": null, "bos_token": "</s>"})", {300, 'a'}},
+      {R"({"add_bos_token": false, "bos_token": "<s>"})", {'a'}},
+      {R"({"add_bos_token": true, "bos_token": "<s>", "add_eos_token": false})", {300, 'a'}},
+      {R"({"add_bos_token": true, "bos_token": {"content": "ab", "lstrip": false}})", {256, 'a'}},
+      {R"({"add_eos_token": true, "eos_token": "</s>"})", {300, 'a', 301}},
+      {R"({"add_bos_token": false, "add_eos_token": true, "eos_token": "</s>"})", {'a', 301}},
+  };
+  for (const Row& row : rows) {
+    Tokenizer tokenizer = WithBos();
+    const Status configured = tokenizer.Configure(Json::parse(row.config), "c.json");
+    ASSERT_TRUE(configured.ok()) << configured.message();
+    EXPECT_EQ(Encode(tokenizer, "a"), row.ids) << row.config;
+  }
+}
+
+TEST(Tokenizer, AConfigThatContradictsItselfIsRefusedAndChangesNothing) {
+  const std::pair<const char*, const char*> rows[] = {
+      {R"([])", "c.json: must be an object, but is an array"},
+      {R"({"add_bos_token": 1})", "c.json: add_bos_token: must be true or false, but is 1"},
+      {R"({"add_bos_token": true})", "c.json: add_bos_token: is true, but there is no bos_token"},
+      {R"({"add_bos_token": true, "bos_token": 7})", "c.json: bos_token: must be a string"},
+      {R"({"add_bos_token": true, "bos_token": {}})", "c.json: bos_token.content: is missing"},
+      {R"({"add_bos_token": false, "add_eos_token": true, "eos_token": "<e>"})",
+       "c.json: eos_token: \"<e>\" is no token of the tokenizer"},
+  };
+  for (const auto& [config, message] : rows) {
+    Tokenizer tokenizer = WithBos();
+    EXPECT_THAT(tokenizer.Configure(Json::parse(config), "c.json").message(), StartsWith(message));
+    EXPECT_THAT(Encode(tokenizer, "a"), ElementsAre(300, 'a'));
+  }
+}
+
+TEST(Tokenizer, OpenReadsTheConfigBesideTheTokenizer) {
+  const TempFolder folder;
+  Json json = SmallTokenizer();
+  json["added_tokens"] = {AddedTokenJson(300, "<s>")};
+  folder.Write("tokenizer.json", json.dump());
+  EXPECT_THAT(Encode(Tokenizer::Open(folder.path()).value(), "a"), ElementsAre('a'));
+  folder.Write("tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "<s>"})");
+  EXPECT_THAT(Encode(Tokenizer::Open(folder.path()).value(), "a"), ElementsAre(300, 'a'));
+  folder.Write("tokenizer_config.json", "{");
+  EXPECT_THAT(Tokenizer::Open(folder.path()).status().message(),
+              testing::HasSubstr("tokenizer_config.json: line 1"));
+}
+
 TEST(Tokenizer, RefusesTextThatItCannotEncode) {
   const Tokenizer tokenizer = MustParse(Json::object());
   EXPECT_EQ(tokenizer.Encode("a\xFF").status(), InvalidArgument("the text is not UTF-8"));
