@@ -124,10 +124,15 @@ void PolicyOptions::AddOfflineTo(CLI::App* command) {
       ->add_option("--expert-bytes", plan.expert_bytes,
                    "Bytes of one expert, to say how many must move")
       ->check(WholeNumber(1, kMostBytes));
+  AddLimitsTo(command);
+  command->get_option("--max-bytes")
+      ->description("Bytes that a plan moves at most; needs --expert-bytes");
+}
+
+void PolicyOptions::AddLimitsTo(CLI::App* command) {
   MoveLimits& limits = plan.limits;
   AddLimit(command, "--max-moves", limits.moves, "Moves of a plan at most, all layers together");
-  AddLimit(command, "--max-bytes", limits.bytes,
-           "Bytes that a plan moves at most; needs --expert-bytes");
+  AddLimit(command, "--max-bytes", limits.bytes, "Bytes that a plan moves at most");
   AddLimit(command, "--max-moves-per-pair", limits.per_rank_pair,
            "Moves from one rank to another at most, in each layer");
   AddLimit(command, "--max-moves-per-rank", limits.per_receiving_rank,
@@ -141,13 +146,15 @@ Status PolicyOptions::Check() const {
   if (std::find(names.begin(), names.end(), policy) == names.end()) {
     throw UsageError{fmt::format("--policy {}: not one of {}", policy, ListOfPolicies())};
   }
-  if (plan.limits.bytes != MoveLimits::kNone && plan.expert_bytes == 0) {
+  if (plan.limits.bytes != MoveLimits::kNone && plan.expert_bytes == 0 && !model_has_bytes) {
     throw UsageError{"--max-bytes needs --expert-bytes"};
   }
   if (!plan.rank_cost.is_tokens() && plan.split == SplitRule::kWeighted) {
     throw UsageError{"--rank-cost other than tokens needs --split even"};
   }
-  return plan.Validate();
+  PlanOptions filled = plan;
+  if (model_has_bytes) filled.expert_bytes = 1;
+  return filled.Validate();
 }
 
 }  // namespace steelyard

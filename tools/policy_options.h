@@ -14,12 +14,16 @@ struct PolicyOptions {
   std::string policy = "steelyard";
   int threads = 1;
   PlanOptions plan;
+  bool model_has_bytes = false;  // the size of an expert comes from a model, not from an option
 
   /// --policy, --groups, --price, --split, --threads, --seed.
   void AddTo(CLI::App* command);
-  /// --predictor, --rank-cost, --expert-bytes, --max-moves, --max-bytes, --max-moves-per-pair,
-  /// --max-moves-per-rank, --max-moves-across-nodes: for plans of recorded loads.
+  /// --predictor, --rank-cost, --expert-bytes, and AddLimitsTo(): for plans of recorded loads.
   void AddOfflineTo(CLI::App* command);
+
+  /// --max-moves, --max-bytes, --max-moves-per-pair, --max-moves-per-rank,
+  /// --max-moves-across-nodes.
+  void AddLimitsTo(CLI::App* command);
 
   /// Throws UsageError for a policy that is none and for options that contradict each other.
   Status Check() const;

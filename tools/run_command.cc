@@ -3,7 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <climits>
 #include <cmath>
+#include <cstring>
+#include <fstream>
 #include <map>
 #include <memory>
 
@@ -18,9 +22,12 @@
 namespace steelyard {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Memory grows with both: a rank is a thread with buffers for what every other one may send it.
 constexpr int kMostRanksOfOneProcess = 64;
 constexpr int kMostBatchTokens = 1 << 14;
+constexpr std::string_view kLogitsExtension = ".npy";
 
 Status CheckPlain(const Placement& placement, const std::string& path) {
   const Topology& ranks = placement.topology();
@@ -49,6 +56,46 @@ Status CheckEven(const Placement& placement, const std::string& path) {
   return Status::Ok();
 }
 
+// Whether a file can be written at `path`: it is made under a temporary name first, as one is here.
+Status TryToWrite(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder, error)) {
+    return NotFound(fmt::format("{} is not a folder", folder.string()));
+  }
+  const fs::file_status there = fs::status(path, error);
+  if (fs::exists(there) && !fs::is_regular_file(there)) {
+    return InvalidArgument(fs::is_directory(there) ? "is a folder" : "is not a regular file");
+  }
+  if (path.filename().string().size() > NAME_MAX) {
+    return InvalidArgument(fmt::format("the name is longer than {} bytes", NAME_MAX));
+  }
+  const fs::path probe = TemporaryName(path);
+  if (!std::ofstream(probe).is_open()) {
+    return FailedPrecondition(fmt::format("cannot be written: {}", std::strerror(errno)));
+  }
+  fs::remove(probe, error);
+  return Status::Ok();
+}
+
+// The same for files in `folder`, which may yet have to be made. No folder is left behind.
+Status TryToFill(fs::path folder) {
+  folder = (folder / "").parent_path();
+  std::vector<fs::path> missing;  // the deepest first
+  std::error_code error;
+  for (fs::path at = folder; !at.empty() && !fs::exists(at, error); at = at.parent_path()) {
+    missing.push_back(at);
+  }
+  fs::create_directories(folder, error);
+  const Status status = error
+                            ? FailedPrecondition(fmt::format("cannot be made: {}", error.message()))
+                            : TryToWrite(folder / kLogitsExtension);
+  for (const fs::path& made : missing) {
+    fs::remove(made, error);
+  }
+  return status;
+}
+
 Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_standard_output) {
   std::string lines;
   for (const RequestResult& result : report.results) {
@@ -66,14 +113,14 @@ Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_
 Status WriteLogits(const std::string& folder,
                    const std::map<std::string, std::vector<float>>& logits) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
+  fs::create_directories(folder, error);
   if (error) {
     return NotFound(fmt::format("--logits-dir {}: {}", folder, error.message()));
   }
   for (const auto& [id, values] : logits) {
     const size_t shape[] = {values.size()};
-    STEELYARD_RETURN_IF_ERROR(WriteNpyFile(std::filesystem::path(folder) / (id + ".npy"), shape,
-                                           std::span<const float>(values)));
+    STEELYARD_RETURN_IF_ERROR(WriteNpyFile(fs::path(folder) / (id + std::string(kLogitsExtension)),
+                                           shape, std::span<const float>(values)));
   }
   return Status::Ok();
 }
@@ -95,6 +142,9 @@ Status RunCommand::CheckOptions() const {
         "--placement goes with --balance static, sync or async; off serves the contiguous "
         "placement"};
   }
+  if (policy.plan.limits.any() && policy.policy != "steelyard") {
+    return InvalidArgument(fmt::format("--policy {}: it knows no limits on moves", policy.policy));
+  }
   return Status::Ok();
 }
 
@@ -103,16 +153,22 @@ Status RunCommand::CheckOutputs() const {
   const std::pair<const char*, const std::string&> outputs[] = {
       {"--out", out}, {record_option.c_str(), record}, {"--save-placement", save_placement}};
   for (const auto& [option, path] : outputs) {
-    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    if (!path.empty() && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
-      return NotFound(fmt::format("{} {}: {} is not a folder", option, path, folder.string()));
-    }
-    if (!path.empty() && std::filesystem::is_directory(path, error)) {
-      return InvalidArgument(fmt::format("{} {}: is a folder", option, path));
+    if (!path.empty()) {
+      STEELYARD_RETURN_IF_ERROR(TryToWrite(path).WithContext(fmt::format("{} {}", option, path)));
     }
   }
-  return Status::Ok();
+  if (logits_dir.empty()) {
+    return Status::Ok();
+  }
+  return TryToFill(logits_dir).WithContext(fmt::format("--logits-dir {}", logits_dir));
+}
+
+RequestLimits RunCommand::LimitsOfRequests(const ModelFiles& files) const {
+  RequestLimits limits = files.limits();
+  if (!logits_dir.empty()) {
+    limits.max_id_bytes = NAME_MAX - kLogitsExtension.size();
+  }
+  return limits;
 }
 
 Result<Placement> RunCommand::FirstPlacement(const ModelFiles& files) const {
@@ -193,7 +249,7 @@ Status RunCommand::Run() const {
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
   STEELYARD_ASSIGN_OR_RETURN(ServeOptions options, MakeOptions(files));
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
-                             ReadRequests(requests, files.tokenizer, files.limits()));
+                             ReadRequests(requests, files.tokenizer, LimitsOfRequests(files)));
 
   options.cancel = &interrupted;
   ProgressBar bar(balance);
@@ -287,6 +343,8 @@ void AddRunCommand(CLI::App& app) {
   command->add_option("--save-placement", options->save_placement,
                       "Write the placement in force at the end here");
   options->policy.AddTo(command);
+  options->policy.AddLimitsTo(command);
+  options->policy.model_has_bytes = true;
 }
 
 }  // namespace steelyard

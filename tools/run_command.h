@@ -38,6 +38,7 @@ struct RunCommand {
  private:
   Status CheckOptions() const;
   Status CheckOutputs() const;
+  RequestLimits LimitsOfRequests(const ModelFiles& files) const;
   Result<ServeOptions> MakeOptions(const ModelFiles& files) const;
   Result<Placement> FirstPlacement(const ModelFiles& files) const;
   Result<std::unique_ptr<TraceRecorder>> StartRecorder(const ModelFiles& files,

@@ -28,6 +28,8 @@ class Refusals : public CommandTest {
     Write("ids.jsonl", R"({"id":"a","input_ids":[4096],"max_new_tokens":1})");
     Write("nothing.jsonl", R"({"id":"a","prompt":"","max_new_tokens":1})");
     Write("long.jsonl", R"({"id":"a","prompt":"x","max_new_tokens":100000000})");
+    Write("long_id.jsonl",
+          Json{{"id", std::string(252, 'i')}, {"input_ids", {1}}, {"max_new_tokens", 1}}.dump());
     WritePlacement("duplicate.json", 2, 4, {0, 0, 1, 2, 3, 1}, false);
     WritePlacement("uneven.json", 6, 32, {}, true);
     WritePlacement("other_experts.json", 2, 4, {0, 1, 2, 3, 0, 1}, false);
@@ -101,7 +103,8 @@ TEST_F(Refusals, OptionsOfRun) {
   Expect({With(run, {"--config", "option.toml"}), 2, {"option.toml", "rankz"}});
   Expect({With(two, {"--transport", "mpi"}), 1, {"--transport mpi"}});
   Expect({With(two, {"--record", "x.csv"}), 1, {"--record x.csv", ".h5, .npy or .npz"}});
-  Expect({With(two, {"--max-moves", "3"}), 2, {"--max-moves"}});
+  Expect({With(two, {"--max-moves", "-1"}), 2, {"--max-moves", "-1"}});
+  Expect({With(two, {"--max-moves", "3", "--policy", "swift"}), 1, {"swift", "limits on moves"}});
   Expect({With(two, {"--policy", "nobody"}), 2, {"--policy", "nobody"}});
   Expect({With(two, {"--balance", "often"}), 2, {"--balance", "often"}});
   Expect({With(two, {"--compute", "f16"}), 2, {"--compute", "f16"}});
@@ -110,7 +113,29 @@ TEST_F(Refusals, OptionsOfRun) {
   Expect({With(two, {"--nodes", "3"}), 2, {"--nodes", "3 nodes"}});
   Expect({With(two, {"--window", "30"}), 1, {"--window", "30"}});
   Expect({With(two, {"--price", "-1"}), 2, {"--price", "-1"}});
-  Expect({With(two, {"--record", "nowhere/x.npy"}), 1, {"--record", "nowhere"}});
+}
+
+// Told before the model is opened, which is not there.
+TEST_F(Refusals, OutputsOfRun) {
+  const std::string long_name(300, 'x');
+  for (const std::string option : {"--out", "--record", "--save-placement"}) {
+    const auto run = [&](const std::string& path) -> std::vector<std::string> {
+      return {"run", "--model", "no", "--requests", "r.jsonl", "--ranks", "2", option, path};
+    };
+    const std::string end = option == "--record" ? ".npy" : "";
+    Expect({run("nowhere/x" + end), 1, {option + " nowhere/x", "nowhere is not a folder"}});
+    Expect({run("/proc/x" + end), 1, {option + " /proc/x", "cannot be written"}});
+    Expect({run(long_name + end), 1, {option, "the name is longer than 255 bytes"}});
+  }
+  const auto logits = [](const std::string& path) -> std::vector<std::string> {
+    return {"run", "--model", "no", "--requests", "r.jsonl", "--ranks", "2", "--logits-dir", path};
+  };
+  Expect({logits("/proc/lg"), 1, {"--logits-dir /proc/lg", "cannot be made"}});
+  Expect({logits("/proc"), 1, {"--logits-dir /proc", "cannot be written"}});
+  Expect({logits("r.jsonl"), 1, {"--logits-dir r.jsonl", "cannot be made"}});
+  Expect({logits("new/" + long_name), 1, {"--logits-dir new/", "cannot be made"}});
+  Expect({logits("new/lg"), 1, {"no:"}});
+  EXPECT_FALSE(std::filesystem::exists(Path("new"))) << "only tried";
 }
 
 TEST_F(Refusals, FilesOfRun) {
@@ -126,6 +151,9 @@ TEST_F(Refusals, FilesOfRun) {
   Expect({requests("ids.jsonl"), 1, {"ids.jsonl", "line 1", "4096"}});
   Expect({requests("nothing.jsonl"), 1, {"nothing.jsonl", "line 1"}});
   Expect({requests("long.jsonl"), 1, {"long.jsonl", "line 1"}});
+  Expect({With(requests("long_id.jsonl"), {"--logits-dir", "lg"}),
+          1,
+          {"long_id.jsonl", "line 1: id: ", "252 bytes"}});
   const auto placement = [&](const std::string& file) {
     return With(requests("r.jsonl"), {"--placement", file});
   };

@@ -99,6 +99,34 @@ TEST_F(RunCommandTest, WeightedSharesAreServedAndChangeNoAnswer) {
   EXPECT_TRUE(placement->has_shares());
 }
 
+TEST_F(RunCommandTest, NoCycleMovesMoreThanTheLimits) {
+  const auto moves_of = [&](const std::vector<std::string>& limits) {
+    std::vector<std::string> args =
+        Args({"--ranks", "4", "--window", "4", "--balance", "sync", "--price", "0", "--json"});
+    args.insert(args.end(), limits.begin(), limits.end());
+    return RunJson(args);
+  };
+  EXPECT_GT(moves_of({})["moves"], 4 * moves_of({})["cycles"]["committed"].get<int>());
+  const OrderedJson limited = moves_of({"--max-moves", "4"});
+  EXPECT_GT(limited["moves"], 0);
+  EXPECT_LE(limited["moves"], 4 * limited["cycles"]["committed"].get<int>());
+  EXPECT_EQ(limited["cycles"]["abandoned"], 0);
+  // An expert of the bundled model has 3 x 128 x 64 weights; what fits in 1 KiB is none.
+  EXPECT_EQ(moves_of({"--max-bytes", "1024"})["moves"], 0);
+  EXPECT_EQ(moves_of({"--max-moves-per-rank", "0"})["moves"], 0);
+  EXPECT_EQ(moves_of({"--max-moves-per-pair", "0"})["moves"], 0);
+}
+
+// As long as its name and that of its logits allow.
+TEST_F(RunCommandTest, LogitsAreWrittenForTheLongestId) {
+  const std::string id(251, 'i');
+  Write("long.jsonl", Json{{"id", id}, {"input_ids", {1, 2}}, {"max_new_tokens", 1}}.dump());
+  const CommandResult result = Run({"run", "--model", "{model}", "--requests", "long.jsonl",
+                                    "--ranks", "1", "--logits-dir", "new/lg/"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(std::filesystem::exists(Path("new/lg/" + id + ".npy")));
+}
+
 TEST_F(RunCommandTest, RecordedLoadsCountEveryTokenInEveryLayerTopKTimes) {
   for (const std::string mode : {"off", "async"}) {
     const OrderedJson summary =
