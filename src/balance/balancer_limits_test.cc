@@ -87,10 +87,14 @@ std::unique_ptr<Policy> Careless() {
 TEST(PlanLimits, APolicyThatPlansMoreMovesHasFailed) {
   const std::unique_ptr<Policy> policy = Careless();
   ASSERT_GT(MakePlanOutcome(*policy, JobWithin({}), nullptr)->migration.num_arrivals, 2);
-  for (const MoveLimits& limits : {MoveLimits{.moves = 2}, MoveLimits{.bytes = 29}}) {
+  const std::pair<MoveLimits, const char*> rows[] = {
+      {{.moves = 2}, "moves, more than the limits allow"},
+      {{.bytes = 29}, "moves, more than the limits allow"},
+      {{.per_receiving_rank = 1}, "more moves to rank 0 in layer 0 than the 1 that"}};
+  for (const auto& [limits, message] : rows) {
     const Result<PlanOutcome> outcome = MakePlanOutcome(*policy, JobWithin(limits), nullptr);
-    ASSERT_FALSE(outcome.ok());
-    EXPECT_THAT(outcome.status().message(), HasSubstr("more than the limits allow"));
+    ASSERT_FALSE(outcome.ok()) << message;
+    EXPECT_THAT(outcome.status().message(), HasSubstr(message));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <bit>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -63,14 +64,25 @@ Status CheckFits(const Placement& current, const Placement& planned) {
       fmt::format("it planned {} where {} is in force", planned.ToString(), current.ToString()));
 }
 
-// Limits, too, are held to, whoever planned. Those that bind pairs of ranks and nodes are the
-// migration's.
-Status CheckLimits(const PlanOptions& options, const Placement& current, const Placement& target) {
+// Limits, too, are held to, whoever planned. Those that bind pairs of ranks and nodes are kept by
+// the migration.
+Status CheckLimits(const PlanOptions& options, const Migration& migration) {
   const MoveLimits& limits = options.limits;
-  const int64_t moves = CountMoves(current, target);
+  const int64_t moves = migration.num_arrivals;
   if (moves > limits.moves ||
       (options.expert_bytes > 0 && moves > limits.bytes / options.expert_bytes)) {
     return Internal(fmt::format("it planned {} moves, more than the limits allow", moves));
+  }
+  std::map<std::pair<int32_t, int32_t>, int64_t> received;  // by layer, rank
+  for (const Round& round : migration.rounds) {
+    for (const Arrival& arrival : round.arrivals) {
+      if (++received[{arrival.layer, arrival.rank}] > limits.per_receiving_rank) {
+        return Internal(
+            fmt::format("it planned more moves to rank {} in layer {} than the {} that the limits "
+                        "allow",
+                        arrival.rank, arrival.layer, limits.per_receiving_rank));
+      }
+    }
   }
   return Status::Ok();
 }
@@ -94,9 +106,9 @@ Result<PlanOutcome> PlanOnce(Policy& policy, const PlanJob& job, const CancelFla
     target = std::move(live.placement);
     duplicates_replaced = live.num_replaced;
   }
-  STEELYARD_RETURN_IF_ERROR(CheckLimits(job.options, job.current, target));
   Migration migration =
       PlanMigration(job.current, target, history.back(), job.staging_buffers, job.options.limits);
+  STEELYARD_RETURN_IF_ERROR(CheckLimits(job.options, migration));
   const uint64_t digest = DigestOf(plan.digest, target, migration);
   return PlanOutcome{std::move(target), std::move(migration), std::move(state), digest,
                      duplicates_replaced};
