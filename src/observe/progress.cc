@@ -32,7 +32,7 @@ bool ProgressBar::Due(bool finished) {
   const auto now = std::chrono::steady_clock::now();
   const bool due = now - last_ >= (on_terminal_ ? std::chrono::nanoseconds(kRedrawOnTerminal)
                                                 : std::chrono::nanoseconds(kRedrawElsewhere));
-  if (!due && !(finished && on_terminal_)) {
+  if (!due && !(finished && shown_ && on_terminal_)) {
     return false;
   }
   last_ = now;
@@ -56,6 +56,16 @@ void ProgressBar::Show(int64_t done, int64_t total, std::string_view detail) {
   if (Due(done >= total)) {
     Draw(Line(label_, done, total, detail));
   }
+}
+
+void ProgressExecutor::Run(int num_tasks,
+                           const std::function<void(int task_idx, int worker_idx)>& body) {
+  int num_done = 0;
+  executor_.Run(num_tasks, [&](int task_idx, int worker_idx) {
+    body(task_idx, worker_idx);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    show_(++num_done, num_tasks);
+  });
 }
 
 std::string ProgressBar::Line(const std::string& label, const ServeProgress& progress,

@@ -1,13 +1,17 @@
 // A progress bar on standard error: redrawn in place on a terminal, a line every few seconds
-// elsewhere.
+// elsewhere, nothing for work that ends before. And an executor that tells how far its work is.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "engine/serve/serve.h"
+#include "steelyard/base/executor.h"
 
 namespace steelyard {
 
@@ -30,7 +34,7 @@ class ProgressBar {
                           std::string_view detail);
 
  private:
-  // Whether it is time to draw again. The end is always drawn on a terminal.
+  // Whether it is time to draw again. The end of a bar that a terminal shows is always drawn.
   bool Due(bool finished);
   void Draw(const std::string& line);
   double Seconds() const { return std::chrono::duration<double>(last_ - begin_).count(); }
@@ -40,6 +44,23 @@ class ProgressBar {
   bool shown_ = false;
   std::chrono::steady_clock::time_point begin_;
   std::chrono::steady_clock::time_point last_;
+};
+
+/// Runs tasks as another executor does, and tells after each how many of them are done.
+class ProgressExecutor final : public Executor {
+ public:
+  using Show = std::function<void(int num_done, int num_tasks)>;
+
+  /// `executor` must outlive it. `show` is called from any worker, never by two at once.
+  ProgressExecutor(Executor& executor, Show show) : executor_(executor), show_(std::move(show)) {}
+
+  int num_workers() const override { return executor_.num_workers(); }
+  void Run(int num_tasks, const std::function<void(int task_idx, int worker_idx)>& body) override;
+
+ private:
+  Executor& executor_;
+  const Show show_;
+  std::mutex mutex_;
 };
 
 }  // namespace steelyard
