@@ -122,13 +122,7 @@ PolicyReplay Run::Finish() {
 }  // namespace
 
 std::vector<std::string> AllReplayPolicies() {
-  std::vector<std::string> all;
-  const std::vector<std::string_view> known = PolicyNames();
-  for (const char* name :
-       {"static", "random", "deepseek", "vllm", "swift", "flashlb", "steelyard"}) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) all.emplace_back(name);
-  }
-  return all;
+  return {"static", "random", "deepseek", "vllm", "swift", "flashlb", "steelyard"};
 }
 
 bool IsReplayPolicy(std::string_view name) {
