@@ -30,6 +30,32 @@ CLI::Validator NotNegative() {
           ""};
 }
 
+CLI::Validator NumberWithin(double low, double high) {
+  return {[low, high](std::string& text) {
+            double number = 0.0;
+            return ParseNumber(text, &number) && number >= low && number <= high
+                       ? std::string()
+                       : fmt::format("{}: not a number from {:g} to {:g}", text, low, high);
+          },
+          ""};
+}
+
+CLI::Validator Positive() { return NumberWithin(1e-9, 1e15); }
+
+CLI::Option* AddPathOption(CLI::App* command, const std::string& name, std::string& path,
+                           const std::string& description) {
+  return command->add_option(name, path, description)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text.empty() ? std::string("the name is empty") : std::string();
+          },
+          ""));
+}
+
+void AddExamples(CLI::App* command, const std::vector<std::string>& examples) {
+  command->footer(fmt::format("Examples:\n  {}\n", fmt::join(examples, "\n  ")));
+}
+
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,
                      CommandBody body) {
   CLI::App* command = app.add_subcommand(name, description);
@@ -49,9 +75,21 @@ bool HasCommand(const CLI::App& app, const std::string& name) {
   return !found.empty();
 }
 
+void AddFlag(CLI::App* command, const std::string& name, bool& flag,
+             const std::string& description) {
+  command->add_flag(name, flag, description)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text == "true" || text == "false"
+                       ? std::string()
+                       : fmt::format("{}: neither true nor false", text);
+          },
+          ""));
+}
+
 void AddJsonOption(CLI::App* command, bool* json) {
-  command->add_flag("--json", *json,
-                    "Print one JSON object on standard output, and nothing else there");
+  AddFlag(command, "--json", *json,
+          "Print one JSON object on standard output, and nothing else there");
 }
 
 }  // namespace steelyard

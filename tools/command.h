@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "policy_options.h"
 #include "steelyard/base/status.h"
@@ -28,11 +29,27 @@ using CommandBody = std::function<Status()>;
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,
                      CommandBody body);
 
+/// Ends the help of `command` with command lines, each a whole one.
+void AddExamples(CLI::App* command, const std::vector<std::string>& examples);
+
 /// Refuses what is no whole number from `low` to `high`, in words that fit after "--option: ".
 CLI::Validator WholeNumber(int64_t low, int64_t high);
 
-/// Refuses what is no finite number from 0 on, in the same words.
+/// Refuses what is no finite number from 0 on, or from `low` to `high`, in the same words.
 CLI::Validator NotNegative();
+CLI::Validator NumberWithin(double low, double high);
+
+/// Of amounts that are more than nothing: 1e-9 to 1e15, so that no quotient of two leaves the range
+/// of a double.
+CLI::Validator Positive();
+
+/// An option that names a file or a folder; an empty name is refused.
+CLI::Option* AddPathOption(CLI::App* command, const std::string& name, std::string& path,
+                           const std::string& description);
+
+/// An option without a value.
+void AddFlag(CLI::App* command, const std::string& name, bool& flag,
+             const std::string& description);
 
 /// `--json` of a subcommand.
 void AddJsonOption(CLI::App* command, bool* json);

@@ -2,52 +2,109 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "command.h"
+#include "toml.h"
 
 namespace steelyard {
 namespace {
 
 class ConfigReader final : public CLI::ConfigTOML {
  public:
-  explicit ConfigReader(CLI::App& app) : app_(app) {}
+  ConfigReader(CLI::App& app, std::function<void(CLI::App&)> add_commands)
+      : app_(app), add_commands_(std::move(add_commands)) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override;
 
  private:
+  void CheckEntry(const std::string& command, const TomlEntry& entry,
+                  const std::string& place) const;
+
   CLI::App& app_;
+  const std::function<void(CLI::App&)> add_commands_;
 };
+
+// Gives the value to a subcommand that does nothing: the one that was chosen looks only at what the
+// command line leaves open.
+void ConfigReader::CheckEntry(const std::string& command, const TomlEntry& entry,
+                              const std::string& place) const {
+  CLI::App scratch;
+  add_commands_(scratch);
+  CLI::App* chosen = scratch.get_subcommand(command);
+  const std::string option = "--" + entry.key;
+  if (entry.key == "help" || chosen->get_option_no_throw(option) == nullptr) {
+    throw UsageError{fmt::format("{}: {}: not an option of {}", place, entry.key, command)};
+  }
+  chosen->final_callback({});
+  for (CLI::Option* other : chosen->get_options()) {
+    other->required(false);
+    for (CLI::Option* needed : other->get_needs()) {
+      other->remove_needs(needed);
+    }
+  }
+  const bool is_flag = chosen->get_option(option)->get_expected_min() == 0;
+  std::vector<std::string> args = {command};
+  for (const std::string& value : entry.values) {
+    args.push_back(is_flag ? fmt::format("{}={}", option, value) : option);
+    if (!is_flag) {
+      args.push_back(value);
+    }
+  }
+  std::reverse(args.begin(), args.end());  // as the library takes them
+  try {
+    scratch.parse(std::move(args));
+  } catch (const CLI::ParseError& error) {
+    throw UsageError{fmt::format("{}: {}", place, error.what())};
+  } catch (const UsageError& error) {
+    throw UsageError{fmt::format("{}: {}", place, error.message)};
+  }
+}
 
 std::vector<CLI::ConfigItem> ConfigReader::from_config(std::istream& input) const {
   const std::string file = app_["--config"]->as<std::string>();
+  const std::string text(std::istreambuf_iterator<char>(input), {});
+  const Result<std::vector<TomlTable>> tables = ParseToml(text);
+  if (!tables.ok()) {
+    throw UsageError{fmt::format("{}: {}", file, tables.status().message())};
+  }
   const std::vector<CLI::App*> chosen = app_.get_subcommands();
   std::vector<CLI::ConfigItem> kept;
-  for (CLI::ConfigItem& item : CLI::ConfigTOML::from_config(input)) {
-    const std::string section = item.parents.empty() ? "" : item.parents.front();
-    if (!section.empty() && !HasCommand(app_, section)) {
-      throw UsageError{fmt::format("{}: [{}]: no such subcommand", file, section)};
+  for (const TomlTable& table : *tables) {
+    if (!table.name.empty() && !HasCommand(app_, table.name)) {
+      throw UsageError{
+          fmt::format("{}: line {}: [{}]: no such subcommand", file, table.line, table.name)};
     }
-    // The library's marks of where a section opens and closes would run its subcommand.
-    const bool is_mark = item.name == "++" || item.name == "--";
-    if (chosen.empty() || is_mark || (!section.empty() && section != chosen[0]->get_name())) {
+    if (chosen.empty() || (!table.name.empty() && table.name != chosen[0]->get_name())) {
       continue;
     }
-    if (item.parents.size() > 1 || chosen[0]->get_option_no_throw("--" + item.name) == nullptr) {
-      throw UsageError{
-          fmt::format("{}: {}: not an option of {}", file, item.fullname(), chosen[0]->get_name())};
+    for (const TomlEntry& entry : table.entries) {
+      const std::string place = fmt::format("{}: line {}", file, entry.line);
+      for (const CLI::ConfigItem& item : kept) {
+        if (item.name == entry.key) {
+          throw UsageError{fmt::format("{}: {} is there twice: at the top, and under [{}]", place,
+                                       entry.key, table.name)};
+        }
+      }
+      CheckEntry(chosen[0]->get_name(), entry, place);
+      CLI::ConfigItem& item = kept.emplace_back();
+      item.parents = {chosen[0]->get_name()};
+      item.name = entry.key;
+      item.inputs = entry.values;
     }
-    item.parents = {chosen[0]->get_name()};
-    kept.push_back(std::move(item));
   }
   return kept;
 }
 
 }  // namespace
 
-std::shared_ptr<CLI::Config> MakeConfigReader(CLI::App& app) {
-  return std::make_shared<ConfigReader>(app);
+std::shared_ptr<CLI::Config> MakeConfigReader(CLI::App& app,
+                                              std::function<void(CLI::App&)> add_commands) {
+  return std::make_shared<ConfigReader>(app, std::move(add_commands));
 }
 
 }  // namespace steelyard

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "command.h"
 #include "convert_traces.h"
+#include "output_files.h"
 #include "placement_file_options.h"
 #include "trace/loads.h"
 
@@ -28,17 +29,24 @@ struct ConvertCommand {
   Status ConvertPlacement() const;
   PlacementFormat FormatOfOut(PlacementFormat from) const;
   void CheckLayers(PlacementFormat from, PlacementFormat to) const;
-  bool asks_for_placement() const;
+  bool wants_placement() const;
 };
 
-bool ConvertCommand::asks_for_placement() const {
+bool ConvertCommand::wants_placement() const {
   const std::filesystem::path extension = std::filesystem::path(trace.out).extension();
-  return !to.empty() || placement.any_given() || ranks != 0 || nodes != 0 || layer_updates >= 0 ||
-         extension == ".json" || extension == ".yaml" || extension == ".yml";
+  return !to.empty() || !placement.from.empty() || extension == ".json" || extension == ".yaml" ||
+         extension == ".yml";
 }
 
 Status ConvertCommand::ConvertLoads() const {
-  if (asks_for_placement()) {
+  if (!wants_placement() &&
+      (placement.any_given() || ranks != 0 || nodes != 0 || layer_updates >= 0)) {
+    throw UsageError{
+        fmt::format("--ranks, --nodes, {} and --layer-updates go with a placement; {} "
+                    "is loads",
+                    PlacementFileOptions::kNames, trace.in)};
+  }
+  if (wants_placement()) {
     // Bad loads are bad whatever becomes of them.
     STEELYARD_RETURN_IF_ERROR(ReadLoads(trace.in).status());
     return InvalidArgument(fmt::format(
@@ -127,6 +135,10 @@ Status ConvertCommand::ConvertPlacement() const {
 }
 
 Status ConvertCommand::Run() const {
+  if (!to.empty()) {
+    FormatOfOut(PlacementFormat::kSteelyard);  // a name that is none is bad whatever the files are
+  }
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs({{"IN", trace.in}}, {{"OUT", trace.out}}));
   return placement.from.empty() && IsTraceFile(trace.in) ? ConvertLoads() : ConvertPlacement();
 }
 
@@ -137,13 +149,11 @@ void AddConvertCommand(CLI::App& app) {
   CLI::App* command = AddCommand(
       app, "convert", "Translate a placement to another system's format, or loads to another file",
       [options] { return options->Run(); });
-  command
-      ->add_option("in", options->trace.in,
-                   "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm) or loads")
+  AddPathOption(command, "in", options->trace.in,
+                "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm) or loads")
       ->required();
-  command
-      ->add_option("out", options->trace.out,
-                   "The placement in the format of --to, or loads as .h5, .npy or .npz")
+  AddPathOption(command, "out", options->trace.out,
+                "The placement in the format of --to, or loads as .h5, .npy or .npz")
       ->required();
   command->add_option("--to", options->to,
                       "Format of OUT; default tensorrt-llm for .yaml, steelyard for .json of "
@@ -151,12 +161,12 @@ void AddConvertCommand(CLI::App& app) {
   command
       ->add_option("--ranks", options->ranks,
                    "Ranks of the placement, which sglang and tensorrt-llm files do not say")
-      ->check(WholeNumber(1, 1 << 20));
+      ->check(WholeNumber(1, kMostRanks));
   command
       ->add_option("--nodes", options->nodes,
                    "Nodes that the ranks sit on in equal runs, which only steelyard files say; "
                    "default 1")
-      ->check(WholeNumber(1, 1 << 20));
+      ->check(WholeNumber(1, kMostRanks));
   options->placement.AddTo(command);
   command
       ->add_option("--layer-updates", options->layer_updates,
@@ -167,6 +177,11 @@ void AddConvertCommand(CLI::App& app) {
   command->add_option("--merge-bins", options->trace.merge_bins, "Bins of loads to add up into one")
       ->check(WholeNumber(1, 1 << 30));
   AddJsonOption(command, &options->json);
+  AddExamples(command,
+              {"steelyard convert expert_map.json plan.json",
+               "steelyard convert placement.json static.yaml --first-layer 3",
+               "steelyard convert balancer.yaml expert_map.json --to vllm-ascend --ranks 8",
+               "steelyard convert loads.h5 cut.npy --bins 2:10 --merge-bins 4"});
 }
 
 }  // namespace steelyard

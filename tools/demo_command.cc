@@ -12,6 +12,7 @@
 #include "observe/picture.h"
 #include "observe/progress.h"
 #include "observe/run_summary.h"
+#include "output_files.h"
 
 namespace steelyard {
 namespace {
@@ -121,6 +122,8 @@ Status CheckPromises(const DemoRun& async, bool tokens_equal) {
 
 Status DemoCommand::Run() const {
   CatchInterrupts();
+  const std::filesystem::path file = std::filesystem::path(out) / "summary.json";
+  STEELYARD_RETURN_IF_ERROR(CheckOutputFolder({"--out", out}));
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
                              ReadRequests(requests, files.tokenizer, files.limits()));
@@ -136,7 +139,6 @@ Status DemoCommand::Run() const {
   }
   std::error_code error;
   std::filesystem::create_directories(out, error);
-  const std::filesystem::path file = std::filesystem::path(out) / "summary.json";
   const OrderedJson summary = {{"off", off.summary.ToJson()},
                                {"async", async.summary.ToJson()},
                                {"tokens_equal", tokens_equal}};
@@ -157,10 +159,10 @@ void AddDemoCommand(CLI::App& app) {
   CLI::App* command = AddCommand(
       app, "demo", "Serve requests whose domain drifts, unbalanced and balanced, and compare",
       [options] { return options->Run(); });
-  command->add_option("--model", options->model, "A model folder")->capture_default_str();
-  command->add_option("--requests", options->requests, "The requests, as `run` takes them")
+  AddPathOption(command, "--model", options->model, "A model folder")->capture_default_str();
+  AddPathOption(command, "--requests", options->requests, "The requests, as `run` takes them")
       ->capture_default_str();
-  command->add_option("--out", options->out, "Folder for summary.json")->capture_default_str();
+  AddPathOption(command, "--out", options->out, "Folder for summary.json")->capture_default_str();
   command->add_option("--ranks", options->ranks, "Ranks, each a thread")
       ->check(WholeNumber(1, 64))
       ->capture_default_str();
@@ -171,6 +173,7 @@ void AddDemoCommand(CLI::App& app) {
       ->check(WholeNumber(1, 1 << 14))
       ->capture_default_str();
   AddJsonOption(command, &options->json);
+  AddExamples(command, {"steelyard demo", "steelyard demo --ranks 2 --window 8 --out demo --json"});
 }
 
 }  // namespace steelyard

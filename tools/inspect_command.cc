@@ -33,7 +33,8 @@ LoadWindow UniformLoads(const Placement& placement) {
 
 Result<Placement> InspectCommand::ReadPlacement(PlacementFormat format) const {
   if (format == PlacementFormat::kSteelyard && topology.any_given()) {
-    throw UsageError{"--ranks and its like go with loads; " + file + " is a placement"};
+    throw UsageError{"--ranks, --slots, --nodes, --speeds and --dead go with loads; " + file +
+                     " is a placement that says them itself"};
   }
   if (!topology.slots.empty() || !topology.speeds.empty() || !topology.dead.empty()) {
     throw UsageError{"--slots, --speeds and --dead go with loads; " + file + " is a placement"};
@@ -100,7 +101,8 @@ Status InspectCommand::Run() const {
     return InspectPlacement();
   }
   if (placement_file.any_given()) {
-    throw UsageError{"--experts and its like go with a placement; " + file + " is loads"};
+    throw UsageError{
+        fmt::format("{} go with a placement; {} is loads", PlacementFileOptions::kNames, file)};
   }
   if (!loads.empty()) {
     throw UsageError{"--loads goes with a placement; " + file + " is loads itself"};
@@ -116,16 +118,18 @@ void AddInspectCommand(CLI::App& app) {
       AddCommand(app, "inspect",
                  "Say what a placement or a file of loads is, whether it is valid, and how level",
                  [options] { return options->Run(); });
-  command
-      ->add_option("file", options->file,
-                   "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm), or loads as `plan` "
-                   "takes them")
+  AddPathOption(command, "file", options->file,
+                "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm), or loads as `plan` "
+                "takes them")
       ->required();
-  command->add_option("--loads", options->loads,
-                      "Judge a placement by these loads instead of equal ones");
+  AddPathOption(command, "--loads", options->loads,
+                "Judge a placement by these loads instead of equal ones");
   options->topology.AddTo(command);
   options->placement_file.AddTo(command);
   AddJsonOption(command, &options->json);
+  AddExamples(command, {"steelyard inspect loads.npy --ranks 8",
+                        "steelyard inspect placement.json --loads loads.npy",
+                        "steelyard inspect balancer.yaml --ranks 8 --json"});
 }
 
 }  // namespace steelyard

@@ -59,7 +59,6 @@ void AddOrigin(const LoadTrace& trace, OrderedJson& out) {
     return;
   }
   const TraceOrigin& origin = trace.origin;
-  out["num_phases"] = trace.loads.shape().num_phases;
   out["steps"] = std::accumulate(trace.steps.begin(), trace.steps.end(), uint64_t{0});
   out["phase_names"] = origin.phase_names;
   out["model"] = origin.model.empty() ? OrderedJson(nullptr) : OrderedJson(origin.model);
@@ -155,6 +154,7 @@ Status InspectLoads(const std::string& file, const TopologyOptions& topology, bo
     OrderedJson out = {{"kind", "loads"},
                        {"valid", true},
                        {"num_bins", shape.num_bins},
+                       {"num_phases", shape.num_phases},
                        {"num_layers", shape.num_layers},
                        {"num_experts", shape.num_experts},
                        {"hottest_by_mean_expert", skew.hottest_by_mean_expert}};

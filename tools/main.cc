@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 
 #include "command.h"
@@ -15,14 +16,6 @@ namespace {
 constexpr int kFailure = 1;
 constexpr int kBadUsage = 2;
 
-constexpr const char* kFooter = R"(Examples:
-  steelyard plan --loads loads.npy --ranks 8 --out placement.json
-  steelyard inspect placement.json --loads loads.npy
-  steelyard convert expert_map.json balancer.yaml --first-layer 3
-  steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl --ranks 4 --out answers.jsonl
-  steelyard demo
-)";
-
 // One line, whatever a library put into its message.
 int Fail(std::string message, int exit_code) {
   std::replace(message.begin(), message.end(), '\n', ' ');
@@ -30,18 +23,7 @@ int Fail(std::string message, int exit_code) {
   return exit_code;
 }
 
-int Run(int argc, char** argv) {
-  CLI::App app(
-      "Steelyard levels Mixture-of-Experts models: it plans where experts sit and moves them while "
-      "the model serves.",
-      "steelyard");
-  app.footer(kFooter);
-  app.require_subcommand(1);
-  app.set_config("--config", "",
-                 "Read options from a TOML file: at its top, or under [SUBCOMMAND]; those given on "
-                 "the command line win");
-  app.config_formatter(steelyard::MakeConfigReader(app));
-  app.allow_config_extras(CLI::config_extras_mode::error);
+void AddCommands(CLI::App& app) {
   steelyard::AddRunCommand(app);
   steelyard::AddRecordCommand(app);
   steelyard::AddPlanCommand(app);
@@ -49,9 +31,34 @@ int Run(int argc, char** argv) {
   steelyard::AddConvertCommand(app);
   steelyard::AddInspectCommand(app);
   steelyard::AddDemoCommand(app);
-  if (argc > 1 && argv[1][0] != '-' && !steelyard::HasCommand(app, argv[1])) {
-    return Fail(fmt::format("{}: no such subcommand (steelyard --help tells more)", argv[1]),
-                kBadUsage);
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app(
+      "Steelyard levels Mixture-of-Experts models: it plans where experts sit and moves them while "
+      "the model serves.",
+      "steelyard");
+  steelyard::AddExamples(
+      &app, {"steelyard plan --loads loads.npy --ranks 8 --out plan.json",
+             "steelyard inspect placement.json --loads loads.npy",
+             "steelyard convert expert_map.json static.yaml --first-layer 3",
+             "steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl "
+             "--ranks 4 --out answers.jsonl",
+             "steelyard plan --help"});
+  app.require_subcommand(1);
+  app.set_config("--config", "",
+                 "Read options from a TOML file: at its top, or under [SUBCOMMAND]; those given on "
+                 "the command line win")
+      ->check(CLI::ExistingFile);
+  app.config_formatter(steelyard::MakeConfigReader(app, AddCommands));
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  AddCommands(app);
+  const bool names_command = argc > 1 && argv[1][0] != '-';
+  const std::string more = fmt::format(
+      "(steelyard {}--help tells more)",
+      names_command && steelyard::HasCommand(app, argv[1]) ? argv[1] + std::string(" ") : "");
+  if (names_command && !steelyard::HasCommand(app, argv[1])) {
+    return Fail(fmt::format("{}: no such subcommand {}", argv[1], more), kBadUsage);
   }
   try {
     app.parse(argc, argv);
@@ -62,7 +69,7 @@ int Run(int argc, char** argv) {
   } catch (const CLI::CallForAllHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return Fail(std::string(error.what()) + " (steelyard --help tells more)", kBadUsage);
+    return Fail(fmt::format("{} {}", error.what(), more), kBadUsage);
   } catch (const steelyard::UsageError& error) {
     return Fail(error.message, kBadUsage);
   }
@@ -77,6 +84,8 @@ int Run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return Run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return Fail("there is not enough memory for what was asked", kFailure);
   } catch (const std::exception& error) {
     return Fail(fmt::format("a library failed unexpectedly: {}", error.what()), kFailure);
   }

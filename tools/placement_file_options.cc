@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <system_error>
 #include <vector>
 
 #include "command.h"
@@ -89,11 +90,17 @@ bool PlacementFileOptions::any_given() const {
 }
 
 Result<PlacementFormat> PlacementFileOptions::FormatOf(const std::string& path) const {
-  if (!from.empty()) {
-    return ParseFormat("--from", from);
-  }
-  if (!std::filesystem::is_regular_file(path)) {
+  const bool is_said = !from.empty();
+  const PlacementFormat said = is_said ? ParseFormat("--from", from) : PlacementFormat::kSteelyard;
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
     return NotFound(fmt::format("{}: no such file", path));
+  }
+  if (std::filesystem::is_directory(path, error)) {
+    return InvalidArgument(fmt::format("{}: is a folder, not a file", path));
+  }
+  if (is_said) {
+    return said;
   }
   STEELYARD_ASSIGN_OR_RETURN(const std::optional<PlacementFormat> format,
                              DetectPlacementFormat(path));

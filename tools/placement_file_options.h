@@ -11,17 +11,21 @@ namespace steelyard {
 
 /// What was not given is 0 or empty.
 struct PlacementFileOptions {
+  static constexpr const char* kNames =
+      "--from, --experts, --num-layers, --first-layer, --moe-layers";
+
   std::string from;
   int experts = 0;
   int num_layers = 0;
   int first_layer = 0;
   std::string moe_layers;
 
-  /// --from, --experts, --num-layers, --first-layer, --moe-layers.
+  /// Those of kNames.
   void AddTo(CLI::App* command);
   bool any_given() const;
 
-  /// --from, or what the file looks like. Fails where it looks like none of the formats.
+  /// --from, or what the file looks like. Fails where it is not there, or looks like none of the
+  /// formats.
   Result<PlacementFormat> FormatOf(const std::string& path) const;
 
   /// Reads `path`; `ranks` and `nodes` are 0 where they were not given. Throws UsageError where an

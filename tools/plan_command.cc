@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "command.h"
 #include "observe/picture.h"
+#include "observe/progress.h"
+#include "output_files.h"
 #include "steelyard/base/executor.h"
 #include "steelyard/placement/placement_file.h"
 #include "trace/loads.h"
@@ -132,15 +134,23 @@ Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
 
 Status PlanCommand::Run() const {
   STEELYARD_RETURN_IF_ERROR(policy.Check());
-  STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(loads));
-  STEELYARD_ASSIGN_OR_RETURN(const Ranks ranks, PlacementInForce(window.shape()));
-  STEELYARD_ASSIGN_OR_RETURN(const std::unique_ptr<Policy> planner, MakePolicy(policy.policy));
-  const std::unique_ptr<Executor> executor = Executor::Threads(policy.threads);
   STEELYARD_RETURN_IF_ERROR(
-      planner->Prepare(ranks.in_force, window.shape(), 1, executor->num_workers()));
+      CheckOutputs({{"--loads", loads}, {"--current", current}}, {{"--out", out}}));
+  STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(loads));
+  policy.CheckGroups(window.shape().num_experts);
+  STEELYARD_ASSIGN_OR_RETURN(const Ranks ranks, PlacementInForce(window.shape()));
+  CheckTakesRanks("--policy", policy.policy, ranks.in_force.topology(), ranks.target);
+  STEELYARD_ASSIGN_OR_RETURN(const std::unique_ptr<Policy> planner, MakePolicy(policy.policy));
+  const std::unique_ptr<Executor> threads = Executor::Threads(policy.threads);
+  STEELYARD_RETURN_IF_ERROR(
+      planner->Prepare(ranks.in_force, window.shape(), 1, threads->num_workers()));
+  ProgressBar bar("plan");
+  ProgressExecutor executor(*threads, [&bar](int done, int total) {
+    bar.Show(done, total, fmt::format("{} of {} layers", done, total));
+  });
   PolicyState state;
   PlanContext context;
-  context.executor = executor.get();
+  context.executor = &executor;
   PlanInput input{&ranks.in_force, {&window, 1}, policy.plan};
   if (!(ranks.target == ranks.in_force.topology())) {
     input.target = &ranks.target;
@@ -166,19 +176,22 @@ void AddPlanCommand(CLI::App& app) {
       app, "plan",
       "Plan a placement from recorded loads, with the fewest moves from the one in force",
       [options] { return options->Run(); });
-  command
-      ->add_option("--loads", options->loads,
-                   "Tokens per expert: a trace (.h5), .npy, .npz or JSON, [layers, experts] or "
-                   "[bins, layers, "
-                   "experts]")
+  AddPathOption(command, "--loads", options->loads,
+                "Tokens per expert: a trace (.h5), .npy, .npz or JSON, [layers, experts] or "
+                "[bins, layers, experts]")
       ->required();
-  command->add_option("--current", options->current,
-                      "The placement in force; contiguous without it");
-  command->add_option("--out", options->out, "Write the new placement here");
+  AddPathOption(command, "--current", options->current,
+                "The placement in force; contiguous without it");
+  AddPathOption(command, "--out", options->out, "Write the new placement here");
   options->topology.AddTo(command);
   options->policy.AddTo(command);
   options->policy.AddOfflineTo(command);
   AddJsonOption(command, &options->json);
+  AddExamples(command,
+              {"steelyard plan --loads loads.npy --ranks 8 --out plan.json",
+               "steelyard plan --loads loads.npy --current placement.json --max-moves 20",
+               "steelyard plan --loads loads.h5 --ranks 4 --slots 10,10,8,8 --speeds 1,1,0.8,0.8",
+               "steelyard plan --loads loads.npy --ranks 8 --policy deepseek --groups 8 --json"});
 }
 
 }  // namespace steelyard

@@ -88,8 +88,10 @@ void PolicyOptions::AddTo(CLI::App* command) {
   command->add_option("--policy", policy, "How to plan: " + ListOfPolicies())
       ->capture_default_str();
   command
-      ->add_option("--groups", plan.num_groups,
-                   "Expert groups that group-limited routing keeps together (deepseek, vllm)")
+      ->add_option(
+          "--groups", plan.num_groups,
+          "Expert groups that group-limited routing keeps together, which divide the experts; "
+          "only deepseek and vllm look at it")
       ->check(WholeNumber(1, kMostGroups))
       ->capture_default_str();
   command
@@ -149,12 +151,33 @@ Status PolicyOptions::Check() const {
   if (plan.limits.bytes != MoveLimits::kNone && plan.expert_bytes == 0 && !model_has_bytes) {
     throw UsageError{"--max-bytes needs --expert-bytes"};
   }
+  if (plan.limits.any() && policy != "steelyard") {
+    throw UsageError{fmt::format(
+        "--policy {}: knows no limits on moves (--max-moves, ..); steelyard does", policy)};
+  }
   if (!plan.rank_cost.is_tokens() && plan.split == SplitRule::kWeighted) {
     throw UsageError{"--rank-cost other than tokens needs --split even"};
   }
   PlanOptions filled = plan;
   if (model_has_bytes) filled.expert_bytes = 1;
   return filled.Validate();
+}
+
+void PolicyOptions::CheckGroups(int num_experts) const {
+  if (num_experts % plan.num_groups != 0) {
+    throw UsageError{fmt::format("--groups {}: does not divide the {} experts of a layer",
+                                 plan.num_groups, num_experts)};
+  }
+}
+
+void CheckTakesRanks(const std::string& option, std::string_view policy, const Topology& in_force,
+                     const Topology& target) {
+  if (policy != "steelyard" && (!(in_force == target) || !target.is_plain())) {
+    throw UsageError{
+        fmt::format("{} {}: plans only for the ranks in force, all alive, with equal slots and "
+                    "speed; steelyard takes others",
+                    option, policy)};
+  }
 }
 
 }  // namespace steelyard

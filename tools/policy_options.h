@@ -27,6 +27,13 @@ struct PolicyOptions {
 
   /// Throws UsageError for a policy that is none and for options that contradict each other.
   Status Check() const;
+  /// Throws UsageError unless the groups divide the experts.
+  void CheckGroups(int num_experts) const;
 };
+
+/// Throws UsageError, naming `option`, where only another policy plans for ranks like `target` from
+/// a placement on `in_force`.
+void CheckTakesRanks(const std::string& option, std::string_view policy, const Topology& in_force,
+                     const Topology& target);
 
 }  // namespace steelyard

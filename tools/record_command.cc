@@ -5,8 +5,10 @@
 #include <memory>
 
 #include "base/json.h"
+#include "output_files.h"
 #include "record_synthetic.h"
 #include "run_command.h"
+#include "trace/loads.h"
 
 namespace steelyard {
 namespace {
@@ -21,6 +23,10 @@ struct RecordCommand {
 Status RecordCommand::Run() const {
   if (synthetic.given() != run.model.empty() || synthetic.given() != run.requests.empty()) {
     throw UsageError{"record serves --requests through --model, or makes loads up: --synthetic"};
+  }
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs({}, {{"--out", run.record}}));
+  if (!HasTraceExtension(run.record)) {
+    throw UsageError{fmt::format("--out {}: traces end in .h5, .npy or .npz", run.record)};
   }
   STEELYARD_RETURN_IF_ERROR(synthetic.given() ? synthetic.WriteTo(run.record) : run.Run());
   if (!run.json) {
@@ -43,11 +49,21 @@ void AddRecordCommand(CLI::App& app) {
       AddCommand(app, "record", "Serve requests through a model and write the loads of its experts",
                  [options] { return options->Run(); });
   run.AddServingTo(command);
-  command
-      ->add_option("--out", run.record,
-                   "The trace, a row a bin: .h5 while serving, .npy or .npz at the end")
+  const std::vector<CLI::Option*> serving = command->get_options();
+  AddPathOption(command, "--out", run.record,
+                "The trace, a row a bin: .h5 while serving, .npy or .npz at the end")
       ->required();
   options->synthetic.AddTo(command);
+  for (CLI::Option* option : serving) {
+    if (option->get_name() != "--help" && option->get_name() != "--json") {
+      option->excludes(command->get_option("--synthetic"));
+    }
+  }
+  AddExamples(command,
+              {"steelyard record --model models/qwen3_moe_tiny --requests requests.jsonl --ranks 4 "
+               "--out trace.h5",
+               "steelyard record --synthetic one-way --layers 26 --experts 64 --bins 96 --out "
+               "drift.npy"});
 }
 
 }  // namespace steelyard

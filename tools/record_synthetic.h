@@ -17,7 +17,7 @@ struct SyntheticOptions {
   void AddTo(CLI::App* command);
   bool given() const { return !drift.empty(); }
 
-  /// Makes the trace and writes it. Throws UsageError for a --synthetic that is none.
+  /// Makes the trace and writes it. Throws UsageError where it would have too many counts.
   Status WriteTo(const std::string& path) const;
 };
 

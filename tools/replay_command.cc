@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 
 #include "base/file.h"
@@ -11,17 +10,16 @@
 #include "observe/progress.h"
 #include "observe/replay_page.h"
 #include "observe/replay_report.h"
+#include "output_files.h"
 #include "policy_options.h"
+#include "replay_dump.h"
 #include "sim/replay.h"
 #include "steelyard/base/executor.h"
-#include "steelyard/placement/placement_file.h"
 #include "topology_options.h"
 #include "trace/loads.h"
 
 namespace steelyard {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct ReplayCommand {
   std::string trace;
@@ -35,7 +33,7 @@ struct ReplayCommand {
   std::optional<double> link_gbps;
   std::optional<double> step_ms;
   std::optional<double> tokens_per_step;
-  std::optional<double> top_k;
+  std::optional<int> top_k;
   bool json = false;
   TopologyOptions topology;
   PolicyOptions policy;
@@ -47,9 +45,8 @@ struct ReplayCommand {
  private:
   void ResolvePolicies();
   Result<std::optional<CostModel>> MakeCostModel(const TraceOrigin& origin) const;
-  Status CheckOutputs() const;
+  void CheckRanks(const Topology& ranks) const;
   Status ReplayAll(const ReplayInput& input, ReplayReport& report) const;
-  Status Dump(const std::string& name, int window_idx, const Placement& in_force) const;
   Status Print(const ReplayReport& replayed) const;
 };
 
@@ -85,65 +82,53 @@ Result<std::optional<CostModel>> ReplayCommand::MakeCostModel(const TraceOrigin&
                         .link_gbps = *link_gbps,
                         .step_ms = *step_ms,
                         .tokens_per_step = *tokens_per_step,
-                        .top_k = top_k.value_or(std::max(1, origin.top_k))};
+                        .top_k = static_cast<double>(top_k.value_or(std::max(1, origin.top_k)))};
   STEELYARD_RETURN_IF_ERROR(model.Validate());
   return std::optional<CostModel>(model);
 }
 
-// What is sure to fail at the end of a long replay fails before it.
-Status ReplayCommand::CheckOutputs() const {
-  for (const auto& [option, file] : {std::pair{"--out", out}, std::pair{"--report", report}}) {
-    if (file.empty()) continue;
-    const fs::path folder = fs::absolute(file).parent_path();
-    if (!fs::is_directory(folder)) {
-      return NotFound(fmt::format("{} {}: {} is no folder", option, file, folder.string()));
-    }
-    if (fs::is_directory(file)) {
-      return InvalidArgument(fmt::format("{} {}: is a folder", option, file));
-    }
+void ReplayCommand::CheckRanks(const Topology& ranks) const {
+  for (const std::string& name : policies) {
+    if (name != kClairvoyant) CheckTakesRanks("--policies", name, ranks, ranks);
   }
-  for (const std::string& name : dump.empty() ? std::vector<std::string>() : policies) {
-    std::error_code error;
-    fs::create_directories(fs::path(dump) / name, error);
-    if (error) {
-      return InvalidArgument(fmt::format("--dump {}: {}", dump, error.message()));
-    }
-  }
-  return Status::Ok();
-}
-
-Status ReplayCommand::Dump(const std::string& name, int window_idx,
-                           const Placement& in_force) const {
-  if (dump.empty()) return Status::Ok();
-  return WritePlacementFile(fs::path(dump) / name / fmt::format("window_{:04d}.json", window_idx),
-                            in_force);
 }
 
 Status ReplayCommand::ReplayAll(const ReplayInput& input, ReplayReport& replayed) const {
-  const std::unique_ptr<Executor> executor = Executor::Threads(policy.threads);
-  const auto num_cycles = static_cast<int64_t>(input.windows.size()) - 1;
+  const auto num_plans = static_cast<int>(input.windows.size()) - 1;
+  const ReplayDump dump_to(dump);
+  STEELYARD_RETURN_IF_ERROR(dump_to.Begin(policies, num_plans));
   const size_t num_prices = prices.size() > 1 ? prices.size() : 0;
-  const int64_t total = num_cycles * static_cast<int64_t>(policies.size() + num_prices);
+  const int64_t total = int64_t{num_plans} * static_cast<int64_t>(policies.size() + num_prices);
   ProgressBar bar("replay");
   int64_t done = 0;
+  std::string_view doing;  // a policy, or the frontier
+  const std::unique_ptr<Executor> threads = Executor::Threads(policy.threads);
+  ProgressExecutor executor(*threads, [&](int layers, int num_layers) {
+    bar.Show(done, total,
+             fmt::format("{}, window {} of {}, {} of {} layers", doing, done % num_plans + 1,
+                         num_plans, layers, num_layers));
+  });
   ReplayContext context;
-  context.executor = executor.get();
+  context.executor = &executor;
   context.cancel = &CatchInterrupts();
   for (const std::string& name : policies) {
+    doing = name;
     context.after_plan = [&](int window_idx, const Placement& in_force) {
-      bar.Show(++done, total, fmt::format("{}, window {}", name, window_idx));
-      return Dump(name, window_idx, in_force);
+      ++done;
+      return dump_to.Write(name, window_idx, in_force);
     };
     STEELYARD_ASSIGN_OR_RETURN(PolicyReplay replay, ReplayPolicy(name, input, context));
     replayed.policies.push_back(std::move(replay));
   }
   if (num_prices > 0) {
-    context.after_plan = [&](int window_idx, const Placement&) {
-      bar.Show(++done, total, fmt::format("frontier, window {}", window_idx));
+    doing = "frontier";
+    context.after_plan = [&done](int, const Placement&) {
+      ++done;
       return Status::Ok();
     };
     STEELYARD_ASSIGN_OR_RETURN(replayed.frontier, ReplayFrontier(prices, input, context));
   }
+  bar.Show(total, total, "done");
   return Status::Ok();
 }
 
@@ -169,16 +154,19 @@ Status ReplayCommand::Print(const ReplayReport& replayed) const {
 Status ReplayCommand::Run() {
   ResolvePolicies();
   STEELYARD_RETURN_IF_ERROR(policy.Check());
+  STEELYARD_RETURN_IF_ERROR(
+      CheckOutputs({{"--trace", trace}}, {{"--out", out}, {"--report", report}}));
   ReplayReport replayed;
   STEELYARD_ASSIGN_OR_RETURN(const LoadTrace read, ReadLoadTrace(trace));
   STEELYARD_ASSIGN_OR_RETURN(replayed.cost_model, MakeCostModel(read.origin));
   const LoadShape& shape = read.loads.shape();
+  policy.CheckGroups(shape.num_experts);
   const Result<std::vector<LoadWindow>> windows = CutWindows(read.loads, bins_per_window);
   if (!windows.ok()) return windows.status().WithContext(trace);
   STEELYARD_ASSIGN_OR_RETURN(const Topology made, topology.Resolve(shape.num_experts, nullptr));
   STEELYARD_ASSIGN_OR_RETURN(const Placement start,
                              Placement::Contiguous(made, shape.num_layers, shape.num_experts));
-  STEELYARD_RETURN_IF_ERROR(CheckOutputs());
+  CheckRanks(made);
   ReplayInput input{*windows, &start, policy.plan, gated};
   input.plan.price = prices.front();
   replayed.setup = {trace, shape, bins_per_window, made, prices.front(), gated};
@@ -191,7 +179,7 @@ Status ReplayCommand::Run() {
 }
 
 void ReplayCommand::AddTo(CLI::App* command) {
-  command->add_option("--trace", trace, "Tokens per expert over time, as `plan` takes them")
+  AddPathOption(command, "--trace", trace, "Tokens per expert over time, as `plan` takes them")
       ->required();
   command
       ->add_option("--bins-per-window", bins_per_window,
@@ -205,12 +193,12 @@ void ReplayCommand::AddTo(CLI::App* command) {
                                fmt::join(PolicyNames(), ", ")))
       ->delimiter(',')
       ->capture_default_str();
-  command->add_flag("--gated", gated,
-                    "Leave layers alone whose change the policy itself does not want applied");
-  command->add_option("--dump", dump,
-                      "Write DIR/POLICY/window_0000.json, ..: the placement after each plan");
-  command->add_option("--out", out, "Write what --json prints here");
-  command->add_option("--report", report, "Write an HTML page with plots here");
+  AddFlag(command, "--gated", gated,
+          "Leave layers alone whose change the policy itself does not want applied");
+  AddPathOption(command, "--dump", dump,
+                "Write DIR/POLICY/window_0000.json, ..: the placement after each plan");
+  AddPathOption(command, "--out", out, "Write what --json prints here");
+  AddPathOption(command, "--report", report, "Write an HTML page with plots here");
   topology.AddTo(command);
   policy.AddTo(command);
   policy.AddOfflineTo(command);
@@ -233,21 +221,21 @@ void ReplayCommand::AddCostTo(CLI::App* command) {
   command
       ->add_option("--link-gbps", link_gbps,
                    "Cost model: gigabits per second of the link into a rank")
-      ->check(NotNegative());
+      ->check(Positive());
   command
       ->add_option("--step-ms", step_ms,
                    "Cost model: milliseconds that the MoE part of a step takes with the placement "
                    "at the start")
-      ->check(NotNegative());
+      ->check(Positive());
   command
       ->add_option("--tokens-per-step", tokens_per_step,
                    "Cost model: tokens of a step, all ranks together")
-      ->check(NotNegative());
+      ->check(Positive());
   command
       ->add_option("--top-k", top_k,
                    "Cost model: experts that a token goes to, each of which counts in the trace; "
                    "default what the trace says, else 1")
-      ->check(NotNegative());
+      ->check(WholeNumber(1, 1 << 16));
 }
 
 }  // namespace
@@ -259,6 +247,14 @@ void AddReplayCommand(CLI::App& app) {
                  "Replay a trace through policies: plan on the windows so far, score on the next",
                  [options] { return options->Run(); });
   options->AddTo(command);
+  AddExamples(
+      command,
+      {"steelyard replay --trace loads.npy --ranks 8 --bins-per-window 4",
+       "steelyard replay --trace loads.npy --ranks 8 --policies deepseek,steelyard,clairvoyant "
+       "--report replay.html",
+       "steelyard replay --trace loads.npy --ranks 8 --policies steelyard --price 0.02,0.08,0.3",
+       "steelyard replay --trace loads.h5 --ranks 8 --expert-bytes 44040192 --link-gbps 400 "
+       "--step-ms 20 --tokens-per-step 4096"});
 }
 
 }  // namespace steelyard

@@ -3,11 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <climits>
 #include <cmath>
-#include <cstring>
-#include <fstream>
 #include <map>
 #include <memory>
 
@@ -15,6 +12,7 @@
 #include "interrupt.h"
 #include "observe/progress.h"
 #include "observe/run_summary.h"
+#include "output_files.h"
 #include "steelyard/placement/placement_file.h"
 #include "trace/loads.h"
 #include "trace/npy.h"
@@ -56,44 +54,18 @@ Status CheckEven(const Placement& placement, const std::string& path) {
   return Status::Ok();
 }
 
-// Whether a file can be written at `path`: it is made under a temporary name first, as one is here.
-Status TryToWrite(const fs::path& path) {
+// What may be read of a model, there or not.
+std::vector<FileOption> FilesOfModel(const fs::path& folder) {
+  std::vector<FileOption> files;
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json",
+                           "tokenizer_config.json", "model.safetensors.index.json"}) {
+    files.push_back({"--model", (folder / name).string()});
+  }
   std::error_code error;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  if (!fs::is_directory(folder, error)) {
-    return NotFound(fmt::format("{} is not a folder", folder.string()));
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().extension() == ".safetensors") files.push_back({"--model", at->path().string()});
   }
-  const fs::file_status there = fs::status(path, error);
-  if (fs::exists(there) && !fs::is_regular_file(there)) {
-    return InvalidArgument(fs::is_directory(there) ? "is a folder" : "is not a regular file");
-  }
-  if (path.filename().string().size() > NAME_MAX) {
-    return InvalidArgument(fmt::format("the name is longer than {} bytes", NAME_MAX));
-  }
-  const fs::path probe = TemporaryName(path);
-  if (!std::ofstream(probe).is_open()) {
-    return FailedPrecondition(fmt::format("cannot be written: {}", std::strerror(errno)));
-  }
-  fs::remove(probe, error);
-  return Status::Ok();
-}
-
-// The same for files in `folder`, which may yet have to be made. No folder is left behind.
-Status TryToFill(fs::path folder) {
-  folder = (folder / "").parent_path();
-  std::vector<fs::path> missing;  // the deepest first
-  std::error_code error;
-  for (fs::path at = folder; !at.empty() && !fs::exists(at, error); at = at.parent_path()) {
-    missing.push_back(at);
-  }
-  fs::create_directories(folder, error);
-  const Status status = error
-                            ? FailedPrecondition(fmt::format("cannot be made: {}", error.message()))
-                            : TryToWrite(folder / kLogitsExtension);
-  for (const fs::path& made : missing) {
-    fs::remove(made, error);
-  }
-  return status;
+  return files;
 }
 
 Status WriteAnswers(const std::string& path, const ServeReport& report, bool to_standard_output) {
@@ -134,33 +106,32 @@ Status RunCommand::CheckOptions() const {
         fmt::format("--transport {} is not supported yet: ranks are threads (inproc)", transport));
   }
   if (!record.empty() && !HasTraceExtension(record)) {
-    return InvalidArgument(
-        fmt::format("{} {}: traces end in .h5, .npy or .npz", record_option, record));
+    throw UsageError{fmt::format("{} {}: traces end in .h5, .npy or .npz", record_option, record)};
   }
   if (!placement.empty() && balance == "off") {
     throw UsageError{
         "--placement goes with --balance static, sync or async; off serves the contiguous "
         "placement"};
   }
-  if (policy.plan.limits.any() && policy.policy != "steelyard") {
-    return InvalidArgument(fmt::format("--policy {}: it knows no limits on moves", policy.policy));
+  if (topology.ranks > kMostRanksOfOneProcess) {
+    throw UsageError{fmt::format("--ranks {}: one process serves at most {}", topology.ranks,
+                                 kMostRanksOfOneProcess)};
+  }
+  if (window % bins_per_window != 0) {
+    throw UsageError{fmt::format("--window {}: is not a multiple of --bins-per-window {}", window,
+                                 bins_per_window)};
   }
   return Status::Ok();
 }
 
 // Finds out before the work, not after it, that an output cannot be written.
 Status RunCommand::CheckOutputs() const {
-  const std::pair<const char*, const std::string&> outputs[] = {
-      {"--out", out}, {record_option.c_str(), record}, {"--save-placement", save_placement}};
-  for (const auto& [option, path] : outputs) {
-    if (!path.empty()) {
-      STEELYARD_RETURN_IF_ERROR(TryToWrite(path).WithContext(fmt::format("{} {}", option, path)));
-    }
-  }
-  if (logits_dir.empty()) {
-    return Status::Ok();
-  }
-  return TryToFill(logits_dir).WithContext(fmt::format("--logits-dir {}", logits_dir));
+  std::vector<FileOption> inputs = FilesOfModel(model);
+  inputs.push_back({"--requests", requests});
+  inputs.push_back({"--placement", placement});
+  STEELYARD_RETURN_IF_ERROR(steelyard::CheckOutputs(
+      inputs, {{"--out", out}, {record_option, record}, {"--save-placement", save_placement}}));
+  return logits_dir.empty() ? Status::Ok() : CheckOutputFolder({"--logits-dir", logits_dir});
 }
 
 RequestLimits RunCommand::LimitsOfRequests(const ModelFiles& files) const {
@@ -207,11 +178,12 @@ Result<ServeOptions> RunCommand::MakeOptions(const ModelFiles& files) const {
   options.balancer.window_steps = window;
   options.balancer.bins_per_window = bins_per_window;
   options.balancer.plan = policy.plan;
-  STEELYARD_RETURN_IF_ERROR(options.balancer.Validate().WithContext("--window, --bins-per-window"));
+  STEELYARD_RETURN_IF_ERROR(options.balancer.Validate());
+  policy.CheckGroups(static_cast<int>(files.config.num_experts));
   STEELYARD_ASSIGN_OR_RETURN(Placement first, FirstPlacement(files));
   options.num_ranks = first.topology().num_ranks();
   if (options.num_ranks > kMostRanksOfOneProcess) {
-    return InvalidArgument(fmt::format("--ranks {}: one process serves at most {}",
+    return InvalidArgument(fmt::format("{}: {} ranks, but one process serves at most {}", placement,
                                        options.num_ranks, kMostRanksOfOneProcess));
   }
   options.slots_per_rank = first.topology().slots_per_rank();
@@ -292,10 +264,10 @@ Status RunCommand::Run() const {
 }
 
 void RunCommand::AddServingTo(CLI::App* command) {
-  command->add_option("--model", model,
-                      "A Hugging Face folder: config.json, tokenizer.json, *.safetensors");
-  command->add_option(
-      "--requests", requests,
+  AddPathOption(command, "--model", model,
+                "A Hugging Face folder: config.json, tokenizer.json, *.safetensors");
+  AddPathOption(
+      command, "--requests", requests,
       "JSONL: {\"id\", \"prompt\" or \"input_ids\", \"max_new_tokens\", \"ignore_eos\"?}");
   topology.AddPlainTo(command);
   command
@@ -330,21 +302,28 @@ void AddRunCommand(CLI::App& app) {
   command->add_option("--balance", options->balance, "off, static, sync (stops the world) or async")
       ->check(CLI::IsMember({"off", "static", "sync", "async"}))
       ->capture_default_str();
-  command->add_option("--placement", options->placement,
-                      "The placement at the start; contiguous without it");
-  command->add_option(
-      "--record", options->record,
-      "Write the loads here, a row a bin: .h5 while serving, .npy or .npz at the end");
-  command->add_option(
-      "--out", options->out,
-      "Write answers here, JSONL; without it they go to standard output, unless --json");
-  command->add_option("--logits-dir", options->logits_dir,
-                      "Write ID.npy here: float32 logits after the last prompt token");
-  command->add_option("--save-placement", options->save_placement,
-                      "Write the placement in force at the end here");
+  AddPathOption(command, "--placement", options->placement,
+                "The placement at the start; contiguous without it");
+  AddPathOption(command, "--record", options->record,
+                "Write the loads here, a row a bin: .h5 while serving, .npy or .npz at the end");
+  AddPathOption(command, "--out", options->out,
+                "Write answers here, JSONL; without it they go to standard output, unless --json");
+  AddPathOption(command, "--logits-dir", options->logits_dir,
+                "Write ID.npy here: float32 logits after the last prompt token");
+  AddPathOption(command, "--save-placement", options->save_placement,
+                "Write the placement in force at the end here");
   options->policy.AddTo(command);
   options->policy.AddLimitsTo(command);
   options->policy.model_has_bytes = true;
+  AddExamples(
+      command,
+      {"steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl --ranks "
+       "4 "
+       "--out answers.jsonl",
+       "steelyard run --model models/qwen3_moe_tiny --requests requests.jsonl --ranks 4 --balance "
+       "off --record served.h5",
+       "steelyard run --model models/qwen3_moe_tiny --requests requests.jsonl --balance static "
+       "--placement placement.json --json"});
 }
 
 }  // namespace steelyard

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "command.h"
@@ -12,7 +11,10 @@
 namespace steelyard {
 namespace {
 
-constexpr int kMost = 1 << 20;
+constexpr int kMostSlots = 1 << 20;
+// Topology takes no others.
+constexpr double kSlowest = 1e-6;
+constexpr double kFastest = 1e6;
 constexpr const char* kNoRanks = "none";
 
 template <typename Number, typename Good>
@@ -23,20 +25,21 @@ bool IsListOf(const std::string& text, const Good& good) {
 
 CLI::Validator SlotList() {
   return {[](std::string& text) {
-            return IsListOf<int>(text, [](int slots) { return 1 <= slots && slots <= kMost; })
+            return IsListOf<int>(text, [](int slots) { return 1 <= slots && slots <= kMostSlots; })
                        ? std::string()
                        : fmt::format("{}: not whole numbers from 1 to {}, with commas between",
-                                     text, kMost);
+                                     text, kMostSlots);
           },
           ""};
 }
 
 CLI::Validator SpeedList() {
   return {[](std::string& text) {
-            return IsListOf<double>(text,
-                                    [](double speed) { return std::isfinite(speed) && speed > 0; })
+            return IsListOf<double>(
+                       text, [](double speed) { return kSlowest <= speed && speed <= kFastest; })
                        ? std::string()
-                       : fmt::format("{}: not numbers above 0, with commas between", text);
+                       : fmt::format("{}: not numbers from {:g} to {:g}, with commas between", text,
+                                     kSlowest, kFastest);
           },
           ""};
 }
@@ -97,10 +100,10 @@ void CheckDead(const TopologySpec& spec, const std::string& dead) {
 
 void AddRanksAndNodes(CLI::App* command, TopologyOptions& options) {
   command->add_option("--ranks", options.ranks, "Ranks of the expert-parallel group")
-      ->check(WholeNumber(1, kMost));
+      ->check(WholeNumber(1, kMostRanks));
   command
       ->add_option("--nodes", options.nodes, "Nodes that the ranks sit on in equal runs; default 1")
-      ->check(WholeNumber(1, kMost));
+      ->check(WholeNumber(1, kMostRanks));
 }
 
 int DefaultSlots(int num_experts, int num_live_ranks) {
@@ -115,7 +118,7 @@ void TopologyOptions::AddPlainTo(CLI::App* command) {
       ->add_option("--slots", slots,
                    "Slots per rank; default min(experts, ceil(experts / ranks) + 1), so that every "
                    "rank has a redundant one")
-      ->check(WholeNumber(1, kMost));
+      ->check(WholeNumber(1, kMostSlots));
 }
 
 void TopologyOptions::AddTo(CLI::App* command) {
@@ -143,7 +146,8 @@ bool TopologyOptions::any_given() const {
 
 Result<Topology> TopologyOptions::Resolve(int num_experts, const Topology* in_force) const {
   if (ranks == 0 && in_force == nullptr) {
-    throw UsageError{"--ranks is required"};
+    throw UsageError{any_given() ? "--ranks is required with --slots, --nodes, --speeds and --dead"
+                                 : "--ranks is required"};
   }
   TopologySpec spec = in_force != nullptr ? in_force->spec() : TopologySpec();
   if (ranks != 0) {

@@ -9,6 +9,9 @@
 
 namespace steelyard {
 
+/// Planning takes memory and time that grow with the square of it.
+inline constexpr int kMostRanks = 1 << 14;
+
 /// What was not given is 0 or empty.
 struct TopologyOptions {
   int ranks = 0;
@@ -26,8 +29,8 @@ struct TopologyOptions {
   /// The topology for `num_experts`. What was not given is that of `in_force`, where there is one:
   /// with another number of ranks the first ones stay what they are. Else --nodes is 1 and --slots
   /// is min(experts, ceil(experts / live ranks) + 1).
-  /// Throws UsageError where options contradict each other; fails, naming the option and the rule,
-  /// where the experts do not fit.
+  /// Throws UsageError where options contradict each other or --ranks is missing; fails, naming the
+  /// option and the rule, where the experts do not fit.
   Result<Topology> Resolve(int num_experts, const Topology* in_force) const;
 };
 

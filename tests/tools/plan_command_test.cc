@@ -139,9 +139,9 @@ TEST_F(PlanCommand, OptionsMayStandInAConfigFile) {
 }
 
 TEST_F(PlanCommand, InspectSaysWhatAFileIs) {
-  EXPECT_EQ(
-      KeysOf(RunJson({"inspect", "--json", "l.json"})),
-      (Keys{"kind", "valid", "num_bins", "num_layers", "num_experts", "hottest_by_mean_expert"}));
+  EXPECT_EQ(KeysOf(RunJson({"inspect", "--json", "l.json"})),
+            (Keys{"kind", "valid", "num_bins", "num_phases", "num_layers", "num_experts",
+                  "hottest_by_mean_expert"}));
   RunJson({"plan", "--json", "--loads", "l.json", "--ranks", "4", "--out", "p.json"});
   const OrderedJson placement = RunJson({"inspect", "--json", "p.json", "--loads", "l.json"});
   EXPECT_EQ(placement["kind"], "placement");

@@ -105,7 +105,7 @@ TEST_F(RecordTest, RecordRefusesWhatItCannotDo) {
   EXPECT_EQ(no_out.exit_code, 2);
   EXPECT_NE(no_out.err.find("--out"), std::string::npos) << no_out.err;
   const CommandResult wrong = Run(Args({"--ranks", "2", "--out", "t.jsonl"}, "record"));
-  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_EQ(wrong.err, "steelyard: --out t.jsonl: traces end in .h5, .npy or .npz\n");
   const CommandResult nowhere = Run(Args({"--ranks", "2", "--out", "none/t.h5"}, "record"));
   EXPECT_EQ(nowhere.exit_code, 1);

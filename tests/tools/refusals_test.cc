@@ -99,19 +99,19 @@ TEST_F(Refusals, OptionsOfRun) {
   const std::vector<std::string> two = With(run, {"--ranks", "2"});
   Expect({run, 2, {"--ranks"}});
   Expect({With(run, {"--ranks", "0"}), 2, {"--ranks", "0"}});
-  Expect({With(run, {"--ranks", "65"}), 1, {"--ranks 65"}});
+  Expect({With(run, {"--ranks", "65"}), 2, {"--ranks 65"}});
   Expect({With(run, {"--config", "option.toml"}), 2, {"option.toml", "rankz"}});
   Expect({With(two, {"--transport", "mpi"}), 1, {"--transport mpi"}});
-  Expect({With(two, {"--record", "x.csv"}), 1, {"--record x.csv", ".h5, .npy or .npz"}});
+  Expect({With(two, {"--record", "x.csv"}), 2, {"--record x.csv", ".h5, .npy or .npz"}});
   Expect({With(two, {"--max-moves", "-1"}), 2, {"--max-moves", "-1"}});
-  Expect({With(two, {"--max-moves", "3", "--policy", "swift"}), 1, {"swift", "limits on moves"}});
+  Expect({With(two, {"--max-moves", "3", "--policy", "swift"}), 2, {"swift", "limits on moves"}});
   Expect({With(two, {"--policy", "nobody"}), 2, {"--policy", "nobody"}});
   Expect({With(two, {"--balance", "often"}), 2, {"--balance", "often"}});
   Expect({With(two, {"--compute", "f16"}), 2, {"--compute", "f16"}});
   Expect({With(two, {"--slots", "33"}), 1, {"--slots 33", "32 experts"}});
   Expect({With(two, {"--slots", "15"}), 1, {"--slots 15", "32 experts"}});
   Expect({With(two, {"--nodes", "3"}), 2, {"--nodes", "3 nodes"}});
-  Expect({With(two, {"--window", "30"}), 1, {"--window", "30"}});
+  Expect({With(two, {"--window", "30"}), 2, {"--window 30", "--bins-per-window 4"}});
   Expect({With(two, {"--price", "-1"}), 2, {"--price", "-1"}});
 }
 
@@ -202,7 +202,7 @@ TEST_F(Refusals, PlanAndInspect) {
   Expect({With(plan("l.json"), {"--slots", "5"}), 1, {"--slots 5", "4 experts"}});
   Expect({With(plan("l.json"), {"--slots", "1"}), 1, {"--slots 1", "4 experts"}});
   Expect(
-      {With(plan("l.json"), {"--policy", "static", "--max-moves", "1"}), 1, {"static", "limits"}});
+      {With(plan("l.json"), {"--policy", "static", "--max-moves", "1"}), 2, {"static", "limits"}});
   Expect({With(plan("l.json"), {"--expert-bytes", "0"}), 2, {"--expert-bytes", "0"}});
   Expect({With(plan("l.json"), {"--seed", "-1"}), 2, {"--seed", "-1"}});
   Expect({With(plan("l.json"), {"--current", "uneven.json"}), 1, {"uneven.json", "l.json"}});

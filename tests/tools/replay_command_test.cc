@@ -128,8 +128,8 @@ TEST_F(ReplayCommand, TracesThatAreMadeUpAreTheSameForASeedAndCanBeReplayed) {
   const CommandResult refused = Run({"record", "--synthetic", "sideways", "--out", "d.npy"});
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_EQ(refused.last_error_line(),
-            "steelyard: --synthetic 'sideways' is not one of none, one-way, alternating, "
-            "switch-and-return, mixture");
+            "steelyard: --synthetic: 'sideways' is not one of none, one-way, alternating, "
+            "switch-and-return, mixture (steelyard record --help tells more)");
 }
 
 TEST_F(ReplayCommand, ARefusalIsOneLineThatNamesWhatIsWrong) {
@@ -156,8 +156,8 @@ TEST_F(ReplayCommand, ARefusalIsOneLineThatNamesWhatIsWrong) {
                "--link-gbps, --step-ms, --tokens-per-step and --expert-bytes make the cost model"},
            Row{{"--expert-bytes", "9", "--link-gbps", "0", "--step-ms", "1", "--tokens-per-step",
                 "1"},
-               1,
-               "link_gbps is 0, but must be finite and above 0"},
+               2,
+               "--link-gbps: 0: not a number from 1e-09 to 1e+15"},
        }) {
     const CommandResult result = Run(Args(row.more));
     EXPECT_EQ(result.exit_code, row.exit_code) << row.message << ": " << result.err;

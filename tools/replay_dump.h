@@ -1,0 +1,29 @@
+// `replay --dump DIR`: the placement after each plan, DIR/POLICY/window_0000.json, ..
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "steelyard/base/status.h"
+#include "steelyard/placement/placement.h"
+
+namespace steelyard {
+
+class ReplayDump {
+ public:
+  /// Writes nothing where `folder` is empty.
+  explicit ReplayDump(std::string folder) : folder_(std::move(folder)) {}
+
+  /// Makes the folders of `policies` and takes away the windows of an earlier replay that this one
+  /// writes anew. Fails, changing no file, where there are windows from `num_plans` on: they would
+  /// stay beside this replay's as if they were its own.
+  Status Begin(const std::vector<std::string>& policies, int num_plans) const;
+
+  Status Write(const std::string& policy, int window_idx, const Placement& in_force) const;
+
+ private:
+  std::filesystem::path folder_;
+};
+
+}  // namespace steelyard
