@@ -17,9 +17,10 @@ constexpr int kNumChainPartners = 4;
 
 }  // namespace
 
-Step CoolingStepFinder::Find(const LayerState& state, double price) {
+Step CoolingStepFinder::Find(const LayerState& state, double price, double enough) {
   state_ = &state;
   price_ = price;
+  enough_ = enough;
   hot_ = state.hot_rank(0);
   hot_load_ = state.rank_load(hot_);
   hot_slowness_ = state.slowness(hot_);
@@ -30,6 +31,7 @@ Step CoolingStepFinder::Find(const LayerState& state, double price) {
        from = to, to *= kWiden) {
     to = std::min(to, num_ranks);
     TrySwaps(from, to);
+    if (HasEnough()) break;
     TryAdds(from, to);
     TrySheds(from, to);
   }
@@ -53,6 +55,7 @@ void CoolingStepFinder::TrySwaps(int from, int to) {
     // Where ranks are alike, the next partner only levels higher.
     if (least - price_ >= best_value_ && state_->shape().topology == nullptr) return;
     if (least + FewestMovesPrice(cool) < best_value_) TrySwapsWith(cool);
+    if (HasEnough()) return;
   }
 }
 

@@ -16,9 +16,10 @@ namespace steelyard {
 class CoolingStepFinder {
  public:
   /// None where no exchange leaves all of them, price paid, below the hottest rank as it is.
-  /// `price` is that of a move, in units of load. Ties go to the coolest partner, then the heaviest
+  /// `price` is that of a move, in units of load. Where swaps with a rank come to no more than
+  /// `enough`, price paid, looks no further. Ties go to the coolest partner, then the heaviest
   /// expert.
-  Step Find(const LayerState& state, double price);
+  Step Find(const LayerState& state, double price, double enough);
 
  private:
   void TrySwaps(int from, int to);
@@ -34,10 +35,12 @@ class CoolingStepFinder {
   double LeastAfterAdding();
   /// What the moves of any exchange on `rank` cost at least.
   double FewestMovesPrice(int rank) const { return state_->moves(rank) == 0 ? price_ : -price_; }
+  bool HasEnough() const { return best_.is_some() && best_value_ <= enough_; }
   void Offer(double value, const Step& step);
 
   const LayerState* state_ = nullptr;
   double price_ = 0.0;
+  double enough_ = 0.0;
   int hot_ = -1;
   double hot_load_ = 0.0;
   double hot_slowness_ = 1.0;

@@ -221,7 +221,8 @@ bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
 bool LayerPlanner::TryCounts() {
   placer_.Place(state_.expert_loads(), copies_, slots_);
   state_.Assign(slots_);
-  SearchEvenSplit(0.0, lower_bound_ + kCloseEnough * LayerState::kMeanLoad);
+  const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
+  SearchEvenSplit(0.0, close_enough, close_enough);
   if (state_.Objective() >= best_objective_) {
     return false;
   }
@@ -300,7 +301,7 @@ bool LayerPlanner::TryNeighbouringCounts() {
 void LayerPlanner::ImproveUntilSettled(double settled_at) {
   limit_ = BindingLimit::kNone;
   while (Objective() > settled_at) {
-    Search();
+    Search(settled_at);
     if (state_.moves() == 0) return;
     state_.SetBase();
   }
@@ -311,7 +312,7 @@ double LayerPlanner::Objective() {
   return is_weighted_ ? weighted_.Level(state_) : state_.Objective();
 }
 
-void LayerPlanner::Search() {
+void LayerPlanner::Search(double settled_at) {
   if (is_costed_) {
     cost_.Run(price_, state_);
     limit_ = state_.blocked();
@@ -319,12 +320,15 @@ void LayerPlanner::Search() {
     weighted_.Run(price_, lower_bound_, state_);
     limit_ = state_.blocked();
   } else {
-    SearchEvenSplit(price_, lower_bound_);
+    SearchEvenSplit(price_, lower_bound_, settled_at);
   }
 }
 
-void LayerPlanner::SearchEvenSplit(double price, double lower_bound) {
-  path_.Run({.price = price, .lower_bound = lower_bound, .heaviest_copy = kHeavyAgainstBest * tau_},
+void LayerPlanner::SearchEvenSplit(double price, double lower_bound, double settled_at) {
+  path_.Run({.price = price,
+             .lower_bound = lower_bound,
+             .settled_at = settled_at,
+             .heaviest_copy = kHeavyAgainstBest * tau_},
             state_);
   limit_ = state_.blocked();
   if (shape_.num_bins > 1) {

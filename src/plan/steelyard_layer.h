@@ -68,8 +68,8 @@ class LayerPlanner {
   void RepairFitted(const LayerTask& task, double settled_at);
   void ImproveUntilSettled(double settled_at);
   double Objective();
-  void Search();
-  void SearchEvenSplit(double price, double lower_bound);
+  void Search(double settled_at);
+  void SearchEvenSplit(double price, double lower_bound, double settled_at);
   void WriteCurve(const LayerDecision& decision, LayerCurve& curve);
   void WriteSlots(std::span<int32_t> slot_to_expert);
 

@@ -8,6 +8,9 @@ namespace {
 // More than paths take: where one is cut here all the same, the policy searches on from its best
 // point.
 constexpr size_t kMaxStepsPerRank = 8;
+// Those of a swap. Where moves have a price, a step of so many that leaves its ranks no hotter than
+// the bound need not be bettered.
+constexpr double kMovesOfStep = 2.0;
 
 }  // namespace
 
@@ -22,17 +25,20 @@ void PathSearch::Run(const SearchOptions& options, LayerState& state) {
   double best_score = score();
   size_t best_length = 0;
   bool repairing = true;
+  const double enough =
+      options.price > 0.0 ? options.lower_bound + kMovesOfStep * options.price : 0.0;
   while (path_.size() < max_steps_) {
     state.ClearBlocked();
     // Neither this point nor any that takes more moves can be the best.
     if (options.lower_bound + options.price * state.moves() >= best_score) break;
+    if (state.Objective() <= options.settled_at) break;
     Step step;
     if (repairing) {
       step = FindRepair(state, options.heaviest_copy);
       repairing = step.is_some();
     }
     if (!repairing) {
-      step = cooling_.Find(state, options.price);
+      step = cooling_.Find(state, options.price, enough);
       if (!step.is_some()) break;
     }
     path_.push_back(step);

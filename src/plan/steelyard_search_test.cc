@@ -11,6 +11,7 @@ namespace steelyard {
 namespace {
 
 constexpr double kMean = LayerState::kMeanLoad;
+constexpr double kNever = 0.0;  // no step leaves so little
 
 LayerState StateOf(const LayerShape& shape, const std::vector<double>& loads,
                    const std::vector<int32_t>& slots) {
@@ -31,7 +32,7 @@ TEST(CoolingStep, SwapsForHalfTheGap) {
   const LayerState state =
       StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {9, 5, 4, 2}, {0, 1, 2, 3});
   CoolingStepFinder finder;
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, 1, 2}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{0, 0, 1, 2}));
 }
 
 TEST(CoolingStep, AddsACopyWhereSwapsDoNotHelp) {
@@ -41,7 +42,7 @@ TEST(CoolingStep, AddsACopyWhereSwapsDoNotHelp) {
   const LayerState state = StateOf({.num_experts = 4, .num_ranks = 3, .slots_per_rank = 2},
                                    {28, 2, 6, 4}, {0, 1, 2, 3, 2, 3});
   CoolingStepFinder finder;
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{2, 2, -1, 0}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{2, 2, -1, 0}));
 }
 
 TEST(CoolingStep, ShedsACopyForALighterExpert) {
@@ -50,7 +51,7 @@ TEST(CoolingStep, ShedsACopyForALighterExpert) {
   const LayerState state =
       StateOf({.num_experts = 3, .num_ranks = 2, .slots_per_rank = 2}, {8, 10, 1}, {0, 1, 0, 2});
   CoolingStepFinder finder;
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, -1, 2}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{0, 0, -1, 2}));
 }
 
 TEST(CoolingStep, AStepMustBeWorthItsMoves) {
@@ -58,8 +59,19 @@ TEST(CoolingStep, AStepMustBeWorthItsMoves) {
   const LayerState state =
       StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 2}, {4, 3, 2, 3}, {0, 1, 2, 3});
   CoolingStepFinder finder;
-  EXPECT_TRUE(finder.Find(state, 0.08 * kMean).is_some());
-  EXPECT_FALSE(finder.Find(state, 0.09 * kMean).is_some());
+  EXPECT_TRUE(finder.Find(state, 0.08 * kMean, kNever).is_some());
+  EXPECT_FALSE(finder.Find(state, 0.09 * kMean, kNever).is_some());
+}
+
+TEST(CoolingStep, LooksNoFurtherThanASwapThatIsEnough) {
+  // {10, 2} carries 12 of a mean of 25/3. With {5, 1} the best swap leaves 11, 10 for 5; with the
+  // next coolest, {6.5, 0.5}, 10 for 6.5 leaves 10.5.
+  const LayerState state = StateOf({.num_experts = 6, .num_ranks = 3, .slots_per_rank = 2},
+                                   {10, 2, 5, 1, 6.5, 0.5}, {0, 1, 2, 3, 4, 5});
+  CoolingStepFinder finder;
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{0, 0, 2, 4}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, 1.33 * kMean)), (std::vector<int>{0, 0, 1, 2}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, 1.31 * kMean)), (std::vector<int>{0, 0, 2, 4}));
 }
 
 TEST(CoolingStep, LooksFurtherWhileTheCoolestRanksCannotHelp) {
@@ -68,7 +80,8 @@ TEST(CoolingStep, LooksFurtherWhileTheCoolestRanksCannotHelp) {
   const LayerShape shape = {.num_experts = 9, .num_ranks = 9, .slots_per_rank = 1};
   const LayerState crowded = StateOf(shape, {90, 1, 2, 3, 4, 5, 6, 7, 8}, ContiguousSlots(shape));
   CoolingStepFinder finder;
-  EXPECT_FALSE(finder.Find(crowded, 0.0).is_some()) << "a swap of single experts helps nobody";
+  EXPECT_FALSE(finder.Find(crowded, 0.0, kNever).is_some())
+      << "a swap of single experts helps nobody";
   const LayerShape two = {.num_experts = 18, .num_ranks = 9, .slots_per_rank = 2};
   std::vector<double> loads = {50, 10};
   std::vector<int32_t> slots = {0, 1};
@@ -77,7 +90,7 @@ TEST(CoolingStep, LooksFurtherWhileTheCoolestRanksCannotHelp) {
     slots.insert(slots.end(), {2 * rank, 2 * rank + 1});
   }
   const LayerState state = StateOf(two, loads, slots);
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{0, 0, 8, 16}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{0, 0, 8, 16}));
 }
 
 TEST(CoolingStep, AddsACopyOverAnExpertThatTheHotRankHoldsToo) {
@@ -86,7 +99,7 @@ TEST(CoolingStep, AddsACopyOverAnExpertThatTheHotRankHoldsToo) {
   const LayerState state = StateOf({.num_experts = 4, .num_ranks = 2, .slots_per_rank = 3},
                                    {20, 2, 2, 2}, {0, 1, 2, 1, 2, 3});
   CoolingStepFinder finder;
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{1, 1, -1, 0}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{1, 1, -1, 0}));
 }
 
 TEST(CoolingStep, MovesASingleCopyOverARedundantOneWhereNothingSimplerHelps) {
@@ -96,7 +109,7 @@ TEST(CoolingStep, MovesASingleCopyOverARedundantOneWhereNothingSimplerHelps) {
   LayerState state = StateOf({.num_experts = 5, .num_ranks = 2, .slots_per_rank = 3},
                              {10, 3, 1, 1, 8}, {4, 2, 0, 1, 0, 3});
   CoolingStepFinder finder;
-  const Step step = finder.Find(state, 0.0);
+  const Step step = finder.Find(state, 0.0, kNever);
   EXPECT_EQ(Fields(step), (std::vector<int>{0, 4, 1, 3}));
   EXPECT_EQ(step.expert_c, 0);
   state.Apply(step);
@@ -110,7 +123,7 @@ TEST(CoolingStep, MovesWhatIsInTheWayOfACopy) {
   LayerState state = StateOf({.num_experts = 4, .num_ranks = 3, .slots_per_rank = 2}, {9, 1, 8, 9},
                              {3, 2, 1, 3, 0, 3});
   CoolingStepFinder finder;
-  const Step step = finder.Find(state, 0.0);
+  const Step step = finder.Find(state, 0.0, kNever);
   EXPECT_EQ(Fields(step), (std::vector<int>{1, 1, 0, 0}));
   EXPECT_EQ(step.expert_c, 3);
   state.Apply(step);
@@ -129,7 +142,7 @@ TEST(CoolingStep, CountsTimeNotLoadWhereSpeedsDiffer) {
   EXPECT_EQ(state.hot_rank(0), 1);
   EXPECT_NEAR(state.max_rank_time(), kMean * 5 / 4, 4);
   CoolingStepFinder finder;
-  EXPECT_EQ(Fields(finder.Find(state, 0.0)), (std::vector<int>{1, 2, 0, 1}));
+  EXPECT_EQ(Fields(finder.Find(state, 0.0, kNever)), (std::vector<int>{1, 2, 0, 1}));
 }
 
 TEST(Repair, GivesTheHeaviestCopyAnotherOverTheSlotThatCostsLeast) {
@@ -187,6 +200,26 @@ TEST(PathSearch, APriceAboveEveryGainKeeps) {
   search.Prepare(state.shape());
   search.Run({.price = 2.0 * kMean, .lower_bound = kMean, .heaviest_copy = 2.0 * kMean}, state);
   EXPECT_EQ(state.moves(), 0);
+}
+
+TEST(PathSearch, EndsWhereTheObjectiveIsLowEnough) {
+  // {9, 5}, {8, 4} and {1, 3} carry 14, 12 and 4 of a mean of 10. The first swap leaves 12 as the
+  // most, which may be enough.
+  const LayerShape shape = {.num_experts = 6, .num_ranks = 3, .slots_per_rank = 2};
+  const std::vector<double> loads = {9, 5, 8, 4, 1, 3};
+  PathSearch search;
+  search.Prepare(shape);
+  SearchOptions options = {.price = 0.0, .lower_bound = kMean, .heaviest_copy = 2.0 * kMean};
+  LayerState state = StateOf(shape, loads, ContiguousSlots(shape));
+  search.Run(options, state);
+  const double least = state.Objective();
+  const int moves = state.moves();
+  options.settled_at = 1.25 * kMean;
+  state.Assign(ContiguousSlots(shape));
+  search.Run(options, state);
+  EXPECT_LE(state.Objective(), options.settled_at);
+  EXPECT_GT(state.Objective(), least);
+  EXPECT_LT(state.moves(), moves);
 }
 
 TEST(PathSearch, AMoveThatIsTakenBackIsNotPaidFor) {
