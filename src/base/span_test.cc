@@ -48,15 +48,5 @@ TEST(Span2DeathTest, AShapeThatDoesNotFitEndsTheProcessNamingBothSizes) {
   EXPECT_DEATH(Span2<int>(values, 2, 3), "check failed: .*\\(5 against 6\\)");
 }
 
-TEST(Span3, PlanesAreSpan2) {
-  std::vector<int> values = Counting(24);
-  const Span3<int> span(values.data(), 2, 3, 4);
-  EXPECT_EQ(span.size(), 24U);
-  EXPECT_EQ(span(1, 2, 3), 23);
-  EXPECT_EQ(span(1, 0, 0), 12);
-  EXPECT_EQ(span.plane(1).num_rows(), 3U);
-  EXPECT_EQ(span.plane(1)(2, 1), span(1, 2, 1));
-}
-
 }  // namespace
 }  // namespace steelyard

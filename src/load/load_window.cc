@@ -112,17 +112,6 @@ void LoadWindow::AddLayerTo(int layer_idx, std::span<double> sum) const {
   }
 }
 
-LoadWindow LoadWindow::Summed() const {
-  LoadWindow summed({.num_bins = 1,
-                     .num_phases = 1,
-                     .num_layers = shape_.num_layers,
-                     .num_experts = shape_.num_experts});
-  for (int layer_idx = 0; layer_idx < shape_.num_layers; ++layer_idx) {
-    AddLayerTo(layer_idx, summed.experts(0, 0, layer_idx));
-  }
-  return summed;
-}
-
 std::string LoadWindow::ToString() const {
   double num_tokens = 0;
   for (const double count : counts_) {

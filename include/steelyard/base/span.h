@@ -1,5 +1,4 @@
-// Spans that know their shape: Span2 is [rows, columns], Span3 is [planes, rows, columns], both
-// row-major and not owning.
+// A span that knows its shape: [rows, columns], row-major, not owning.
 #pragma once
 
 #include <cstddef>
@@ -36,33 +35,6 @@ class Span2 {
 
  private:
   T* data_ = nullptr;
-  size_t num_rows_ = 0;
-  size_t num_cols_ = 0;
-};
-
-template <typename T>
-class Span3 {
- public:
-  Span3() = default;
-  Span3(T* data, size_t num_planes, size_t num_rows, size_t num_cols)
-      : data_(data), num_planes_(num_planes), num_rows_(num_rows), num_cols_(num_cols) {}
-
-  T* data() const { return data_; }
-  size_t num_planes() const { return num_planes_; }
-  size_t num_rows() const { return num_rows_; }
-  size_t num_cols() const { return num_cols_; }
-  size_t size() const { return num_planes_ * num_rows_ * num_cols_; }
-  std::span<T> flat() const { return {data_, size()}; }
-  Span2<T> plane(size_t i) const {
-    return {data_ + i * num_rows_ * num_cols_, num_rows_, num_cols_};
-  }
-  T& operator()(size_t i, size_t j, size_t k) const {
-    return data_[(i * num_rows_ + j) * num_cols_ + k];
-  }
-
- private:
-  T* data_ = nullptr;
-  size_t num_planes_ = 0;
   size_t num_rows_ = 0;
   size_t num_cols_ = 0;
 };

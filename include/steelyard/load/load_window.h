@@ -53,9 +53,6 @@ class LoadWindow {
   /// Adds the tokens of `layer_idx`, over all bins and phases in order, to `sum` [num_experts].
   void AddLayerTo(int layer_idx, std::span<double> sum) const;
 
-  /// The same tokens in one bin and one phase.
-  LoadWindow Summed() const;
-
   /// For example "4 bins x 2 phases x 6 layers x 32 experts, 8192 tokens".
   std::string ToString() const;
 
