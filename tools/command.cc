@@ -42,14 +42,13 @@ CLI::Validator NumberWithin(double low, double high) {
 
 CLI::Validator Positive() { return NumberWithin(1e-9, 1e15); }
 
+CLI::Validator NotEmpty() {
+  return {[](std::string& text) { return text.empty() ? std::string("it is empty") : ""; }, ""};
+}
+
 CLI::Option* AddPathOption(CLI::App* command, const std::string& name, std::string& path,
                            const std::string& description) {
-  return command->add_option(name, path, description)
-      ->check(CLI::Validator(
-          [](std::string& text) {
-            return text.empty() ? std::string("the name is empty") : std::string();
-          },
-          ""));
+  return command->add_option(name, path, description)->check(NotEmpty());
 }
 
 void AddExamples(CLI::App* command, const std::vector<std::string>& examples) {

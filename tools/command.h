@@ -43,6 +43,9 @@ CLI::Validator NumberWithin(double low, double high);
 /// of a double.
 CLI::Validator Positive();
 
+/// Refuses what is empty, which is not the same as an option that is not given.
+CLI::Validator NotEmpty();
+
 /// An option that names a file or a folder; an empty name is refused.
 CLI::Option* AddPathOption(CLI::App* command, const std::string& name, std::string& path,
                            const std::string& description);

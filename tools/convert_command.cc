@@ -155,9 +155,11 @@ void AddConvertCommand(CLI::App& app) {
   AddPathOption(command, "out", options->trace.out,
                 "The placement in the format of --to, or loads as .h5, .npy or .npz")
       ->required();
-  command->add_option("--to", options->to,
-                      "Format of OUT; default tensorrt-llm for .yaml, steelyard for .json of "
-                      "another system");
+  command
+      ->add_option("--to", options->to,
+                   "Format of OUT; default tensorrt-llm for .yaml, steelyard for .json of "
+                   "another system")
+      ->check(NotEmpty());
   command
       ->add_option("--ranks", options->ranks,
                    "Ranks of the placement, which sglang and tensorrt-llm files do not say")
@@ -172,8 +174,10 @@ void AddConvertCommand(CLI::App& app) {
       ->add_option("--layer-updates", options->layer_updates,
                    "Layers that TensorRT-LLM renews per iteration; default what IN says, or 0")
       ->check(WholeNumber(0, 1 << 20));
-  command->add_option("--bins", options->trace.bins, "Bins of loads to keep, FIRST:END");
-  command->add_option("--layers", options->trace.layers, "Layers of loads to keep, FIRST:END");
+  command->add_option("--bins", options->trace.bins, "Bins of loads to keep, FIRST:END")
+      ->check(NotEmpty());
+  command->add_option("--layers", options->trace.layers, "Layers of loads to keep, FIRST:END")
+      ->check(NotEmpty());
   command->add_option("--merge-bins", options->trace.merge_bins, "Bins of loads to add up into one")
       ->check(WholeNumber(1, 1 << 30));
   AddJsonOption(command, &options->json);

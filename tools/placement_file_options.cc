@@ -60,9 +60,11 @@ void CheckUse(const PlacementFileOptions& options, PlacementFormat format, int r
 }  // namespace
 
 void PlacementFileOptions::AddTo(CLI::App* command) {
-  command->add_option("--from", from,
-                      "Format of a placement: steelyard, vllm-ascend, sglang or tensorrt-llm; "
-                      "default what the file looks like");
+  command
+      ->add_option("--from", from,
+                   "Format of a placement: steelyard, vllm-ascend, sglang or tensorrt-llm; "
+                   "default what the file looks like")
+      ->check(NotEmpty());
   command
       ->add_option("--experts", experts,
                    "Experts of a layer; default as many as the file has (not steelyard)")

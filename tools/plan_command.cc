@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 #include "base/json.h"
 #include "command.h"
@@ -144,9 +145,9 @@ Status PlanCommand::Run() const {
   const std::unique_ptr<Executor> threads = Executor::Threads(policy.threads);
   STEELYARD_RETURN_IF_ERROR(
       planner->Prepare(ranks.in_force, window.shape(), 1, threads->num_workers()));
-  ProgressBar bar("plan");
+  std::optional<ProgressBar> bar(std::in_place, "plan");
   ProgressExecutor executor(*threads, [&bar](int done, int total) {
-    bar.Show(done, total, fmt::format("{} of {} layers", done, total));
+    bar->Show(done, total, fmt::format("{} of {} layers", done, total));
   });
   PolicyState state;
   PlanContext context;
@@ -159,6 +160,7 @@ Status PlanCommand::Run() const {
   Result<Plan> plan = planner->MakePlan(input, state, context);
   const double plan_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  bar.reset();  // ends its line
   if (!plan.ok()) {
     return plan.status();
   }

@@ -84,7 +84,7 @@ TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
       {"ranks = 2.5", "line 1: --ranks: 2.5: not a whole number"},
       {"price = -inf", "line 1: --price: -inf: not a finite number from 0 on"},
       {"split = 'odd'", "line 1: --split odd: neither even nor weighted"},
-      {"loads = ''", "line 1: --loads: the name is empty"},
+      {"loads = ''", "line 1: --loads: it is empty"},
       {"json = 1", "line 1: --json: 1: neither true nor false"},
       {"ranks = [4, 4]", "line 1: --ranks: "},
   };

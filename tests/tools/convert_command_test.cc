@@ -144,6 +144,9 @@ TEST_F(ConvertCommand, OptionsThatMakeNoSenseAreBadUsage) {
   Expect({"convert", sglang, "out.json"}, 2, {"--ranks", "sglang"});
   Expect({"inspect", sglang}, 2, {"--ranks", "sglang"});
   Expect({"convert", "none.json", "out.json"}, 1, {"none.json"});
+  Expect({"inspect", "none.yaml"}, 1, {"none.yaml: no such file"});
+  Expect({"inspect", "none.yaml", "--from", "tensorrt-llm"}, 1, {"none.yaml: no such file"});
+  Expect({"convert", "bad", "out.json", "--from", "sglang"}, 1, {"bad: is a folder"});
   Expect({"convert", ascend, "out"}, 2, {"--to", "out"});
   Expect({"convert", ascend, "out.json", "--to", "vllm"}, 2, {"--to", "vllm", "vllm-ascend"});
   Expect({"convert", ascend, "out.json", "--from", "x"}, 2, {"--from", "tensorrt-llm"});

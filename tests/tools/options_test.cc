@@ -116,24 +116,25 @@ TEST_F(SenselessOptions, NumbersThatAreTooSmallOrTooLarge) {
   }
 }
 
-TEST_F(SenselessOptions, EmptyNamesOfFiles) {
+TEST_F(SenselessOptions, EmptyTexts) {
   const std::pair<const char*, Args> rows[] = {
       {"plan", {"--loads", "--current", "--out"}},
       {"replay", {"--trace", "--dump", "--out", "--report"}},
       {"record", {"--out"}},
-      {"inspect", {"--loads"}},
+      {"convert", {"--to", "--from", "--bins", "--layers"}},
+      {"inspect", {"--loads", "--from"}},
       {"demo", {"--model", "--requests", "--out"}},
   };
   for (const auto& [subcommand, options] : rows) {
     for (const std::string& option : options) {
       const CommandResult result = Run({subcommand, option, ""});
       EXPECT_EQ(result.exit_code, 2) << option;
-      EXPECT_THAT(result.err, HasSubstr(option + ": the name is empty")) << option;
+      EXPECT_THAT(result.err, HasSubstr(option + ": it is empty")) << option;
     }
   }
-  EXPECT_THAT(Run({"convert", "", "out.npy"}).err, HasSubstr("in: the name is empty"));
-  EXPECT_THAT(Run({"convert", "l.json", ""}).err, HasSubstr("out: the name is empty"));
-  EXPECT_THAT(Run({"inspect", ""}).err, HasSubstr("file: the name is empty"));
+  EXPECT_THAT(Run({"convert", "", "out.npy"}).err, HasSubstr("in: it is empty"));
+  EXPECT_THAT(Run({"convert", "l.json", ""}).err, HasSubstr("out: it is empty"));
+  EXPECT_THAT(Run({"inspect", ""}).err, HasSubstr("file: it is empty"));
 }
 
 TEST_F(SenselessOptions, OfMadeUpLoadsNeedThem) {

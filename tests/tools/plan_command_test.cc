@@ -1,4 +1,8 @@
 // `steelyard plan` and `steelyard inspect` as scripts use them.
+#include <pty.h>
+
+#include <array>
+
 #include "command_runner.h"
 #include "steelyard/placement/placement_file.h"
 #include "trace/npy.h"
@@ -118,6 +122,35 @@ TEST_F(PlanCommand, TextIsATableWithALineForEachLayer) {
   EXPECT_EQ(result.err, "");
   EXPECT_EQ(result.out.rfind("layer  before", 0), 0U) << result.out;
   EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 5) << result.out;
+}
+
+// A plan that takes long enough for a bar leaves it on a line of its own.
+TEST_F(PlanCommand, TheBarOnATerminalEndsBeforeTheTable) {
+  int terminal = -1;
+  const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    const bool ready = chdir(folder_.c_str()) == 0;
+    if (ready) {
+      execl(STEELYARD_BINARY, "steelyard", "plan", "--loads", "l.json", "--ranks", "512",
+            "--policy", "flashlb", static_cast<char*>(nullptr));
+    }
+    _exit(127);
+  }
+  std::string shown;
+  std::array<char, 4096> part{};
+  for (ssize_t got = 0; (got = read(terminal, part.data(), part.size())) > 0;) {
+    shown.append(part.data(), static_cast<size_t>(got));
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  close(terminal);
+  EXPECT_EQ(status, 0) << shown;
+  const size_t table = shown.find("layer  before");
+  ASSERT_NE(table, std::string::npos) << shown;
+  if (table > 0) {
+    EXPECT_EQ(shown.rfind("\rplan     [", table), shown.rfind('\r', table - 3)) << shown;
+    EXPECT_EQ(shown.substr(table - 2, 2), "\r\n") << shown;
+  }
 }
 
 TEST_F(PlanCommand, OptionsMayStandInAConfigFile) {
