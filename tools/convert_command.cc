@@ -67,11 +67,7 @@ Status ConvertCommand::ConvertLoads() const {
 PlacementFormat ConvertCommand::FormatOfOut(PlacementFormat from) const {
   const std::filesystem::path extension = std::filesystem::path(trace.out).extension();
   if (!to.empty()) {
-    const Result<PlacementFormat> format = ParsePlacementFormat(to);
-    if (!format.ok()) {
-      throw UsageError{"--to: " + format.status().message()};
-    }
-    return *format;
+    return ParsePlacementFormat(to).value();
   }
   if (extension == ".yaml" || extension == ".yml") {
     return PlacementFormat::kTensorrtLlm;
@@ -135,9 +131,6 @@ Status ConvertCommand::ConvertPlacement() const {
 }
 
 Status ConvertCommand::Run() const {
-  if (!to.empty()) {
-    FormatOfOut(PlacementFormat::kSteelyard);  // a name that is none is bad whatever the files are
-  }
   STEELYARD_RETURN_IF_ERROR(CheckOutputs({{"IN", trace.in}}, {{"OUT", trace.out}}));
   return placement.from.empty() && IsTraceFile(trace.in) ? ConvertLoads() : ConvertPlacement();
 }
@@ -159,7 +152,7 @@ void AddConvertCommand(CLI::App& app) {
       ->add_option("--to", options->to,
                    "Format of OUT; default tensorrt-llm for .yaml, steelyard for .json of "
                    "another system")
-      ->check(NotEmpty());
+      ->check(PlacementFormatText());
   command
       ->add_option("--ranks", options->ranks,
                    "Ranks of the placement, which sglang and tensorrt-llm files do not say")

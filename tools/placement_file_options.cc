@@ -29,14 +29,6 @@ CLI::Validator AscendingLayers() {
           ""};
 }
 
-PlacementFormat ParseFormat(const std::string& option, const std::string& text) {
-  const Result<PlacementFormat> format = ParsePlacementFormat(text);
-  if (!format.ok()) {
-    throw UsageError{fmt::format("{}: {}", option, format.status().message())};
-  }
-  return *format;
-}
-
 // Options that only say what a file does not.
 void CheckUse(const PlacementFileOptions& options, PlacementFormat format, int ranks, int nodes) {
   const std::string_view name = PlacementFormatName(format);
@@ -59,12 +51,20 @@ void CheckUse(const PlacementFileOptions& options, PlacementFormat format, int r
 
 }  // namespace
 
+CLI::Validator PlacementFormatText() {
+  return {[](std::string& text) {
+            const Result<PlacementFormat> format = ParsePlacementFormat(text);
+            return format.ok() ? std::string() : format.status().message();
+          },
+          ""};
+}
+
 void PlacementFileOptions::AddTo(CLI::App* command) {
   command
       ->add_option("--from", from,
                    "Format of a placement: steelyard, vllm-ascend, sglang or tensorrt-llm; "
                    "default what the file looks like")
-      ->check(NotEmpty());
+      ->check(PlacementFormatText());
   command
       ->add_option("--experts", experts,
                    "Experts of a layer; default as many as the file has (not steelyard)")
@@ -92,8 +92,6 @@ bool PlacementFileOptions::any_given() const {
 }
 
 Result<PlacementFormat> PlacementFileOptions::FormatOf(const std::string& path) const {
-  const bool is_said = !from.empty();
-  const PlacementFormat said = is_said ? ParseFormat("--from", from) : PlacementFormat::kSteelyard;
   std::error_code error;
   if (!std::filesystem::exists(path, error)) {
     return NotFound(fmt::format("{}: no such file", path));
@@ -101,8 +99,8 @@ Result<PlacementFormat> PlacementFileOptions::FormatOf(const std::string& path) 
   if (std::filesystem::is_directory(path, error)) {
     return InvalidArgument(fmt::format("{}: is a folder, not a file", path));
   }
-  if (is_said) {
-    return said;
+  if (!from.empty()) {
+    return ParsePlacementFormat(from);
   }
   STEELYARD_ASSIGN_OR_RETURN(const std::optional<PlacementFormat> format,
                              DetectPlacementFormat(path));

@@ -9,6 +9,9 @@
 
 namespace steelyard {
 
+/// Refuses what is no format of placements.
+CLI::Validator PlacementFormatText();
+
 /// What was not given is 0 or empty.
 struct PlacementFileOptions {
   static constexpr const char* kNames =

@@ -86,6 +86,14 @@ void AddLimit(CLI::App* command, const std::string& name, int64_t& limit,
 
 void PolicyOptions::AddTo(CLI::App* command) {
   command->add_option("--policy", policy, "How to plan: " + ListOfPolicies())
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            const std::vector<std::string_view> names = PolicyNames();
+            return std::find(names.begin(), names.end(), text) != names.end()
+                       ? std::string()
+                       : fmt::format("{}: not one of {}", text, ListOfPolicies());
+          },
+          ""))
       ->capture_default_str();
   command
       ->add_option(
@@ -144,10 +152,6 @@ void PolicyOptions::AddLimitsTo(CLI::App* command) {
 }
 
 Status PolicyOptions::Check() const {
-  const std::vector<std::string_view> names = PolicyNames();
-  if (std::find(names.begin(), names.end(), policy) == names.end()) {
-    throw UsageError{fmt::format("--policy {}: not one of {}", policy, ListOfPolicies())};
-  }
   if (plan.limits.bytes != MoveLimits::kNone && plan.expert_bytes == 0 && !model_has_bytes) {
     throw UsageError{"--max-bytes needs --expert-bytes"};
   }

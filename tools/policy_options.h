@@ -25,7 +25,7 @@ struct PolicyOptions {
   /// --max-moves-across-nodes.
   void AddLimitsTo(CLI::App* command);
 
-  /// Throws UsageError for a policy that is none and for options that contradict each other.
+  /// Throws UsageError for options that contradict each other.
   Status Check() const;
   /// Throws UsageError unless the groups divide the experts.
   void CheckGroups(int num_experts) const;

@@ -50,16 +50,12 @@ struct ReplayCommand {
   Status Print(const ReplayReport& replayed) const;
 };
 
-// Puts what `all` stands for in its place; a name that is none is bad usage.
+// Puts what `all` stands for in its place.
 void ReplayCommand::ResolvePolicies() {
   std::vector<std::string> named;
   for (const std::string& name : policies) {
-    const bool all = name == "all";
-    if (!all && !IsReplayPolicy(name)) {
-      throw UsageError{fmt::format("--policies {}: not one of all, {}, {}", name,
-                                   fmt::join(PolicyNames(), ", "), kClairvoyant)};
-    }
-    for (const std::string& each : all ? AllReplayPolicies() : std::vector<std::string>{name}) {
+    for (const std::string& each :
+         name == "all" ? AllReplayPolicies() : std::vector<std::string>{name}) {
       if (std::find(named.begin(), named.end(), each) == named.end()) named.push_back(each);
     }
   }
@@ -192,6 +188,14 @@ void ReplayCommand::AddTo(CLI::App* command) {
                                "planning on the window it is scored on); or all but that",
                                fmt::join(PolicyNames(), ", ")))
       ->delimiter(',')
+      ->check(CLI::Validator(
+          [](std::string& name) {
+            return name == "all" || IsReplayPolicy(name)
+                       ? std::string()
+                       : fmt::format("{}: not one of all, {}, {}", name,
+                                     fmt::join(PolicyNames(), ", "), kClairvoyant);
+          },
+          ""))
       ->capture_default_str();
   AddFlag(command, "--gated", gated,
           "Leave layers alone whose change the policy itself does not want applied");

@@ -83,6 +83,7 @@ TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
       {"[plan]\n\nranks = 0", "line 3: --ranks: 0: not a whole number from 1 to 16384"},
       {"ranks = 2.5", "line 1: --ranks: 2.5: not a whole number"},
       {"price = -inf", "line 1: --price: -inf: not a finite number from 0 on"},
+      {"policy = 'snake'", "line 1: --policy: snake: not one of steelyard, "},
       {"split = 'odd'", "line 1: --split odd: neither even nor weighted"},
       {"loads = ''", "line 1: --loads: it is empty"},
       {"json = 1", "line 1: --json: 1: neither true nor false"},

@@ -107,6 +107,8 @@ TEST_F(SenselessOptions, NumbersThatAreTooSmallOrTooLarge) {
            {"record", {"--ranks", "2"}, "--ranks excludes --synthetic"},
            {"run", {"--layers", "2"}, "The following argument"},
            {"convert", {"--to", "x"}, "--to: format x is not one of"},
+           {"convert", {"--to", ""}, "--to: format  is not one of"},
+           {"inspect", {"--from", "x"}, "--from: format x is not one of"},
            {"convert", {"--ranks", "2"}, "--ranks, --nodes, --from, "},
            {"inspect", {"--slots", "3"}, "--ranks is required with --slots"},
            {"inspect", {"--num-layers", "3"}, "--from, --experts, --num-layers"},
@@ -121,8 +123,8 @@ TEST_F(SenselessOptions, EmptyTexts) {
       {"plan", {"--loads", "--current", "--out"}},
       {"replay", {"--trace", "--dump", "--out", "--report"}},
       {"record", {"--out"}},
-      {"convert", {"--to", "--from", "--bins", "--layers"}},
-      {"inspect", {"--loads", "--from"}},
+      {"convert", {"--bins", "--layers"}},
+      {"inspect", {"--loads"}},
       {"demo", {"--model", "--requests", "--out"}},
   };
   for (const auto& [subcommand, options] : rows) {

@@ -140,7 +140,7 @@ TEST_F(ReplayCommand, ARefusalIsOneLineThatNamesWhatIsWrong) {
     std::string message;
   };
   for (const Row& row : {
-           Row{{"--policies", "static,snake"}, 2, "--policies snake: not one of all, "},
+           Row{{"--policies", "static,snake"}, 2, "--policies: snake: not one of all, "},
            Row{{"--bins-per-window", "0"}, 2, "--bins-per-window: 0: not a whole number from 1"},
            Row{{"--bins-per-window", "10"},
                1,
