@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kWindowDecay = 0.8;  // of kEma and kPhases, from a window to the one before it
 constexpr int kPooledWindows = 4;
+static_assert(Forecaster::kMaxWindows <= Forecaster::kMaxRows, "every window has a row");
 // Of kRecency: the newest bin of a window weighs no more than this against that of the next window,
 // so that windows of one bin are not all alike.
 constexpr double kOlderWindow = 0.25;
@@ -114,11 +115,6 @@ void Forecaster::AddBin(int bin, double weight, std::span<double> row) const {
   }
 }
 
-void Forecaster::AddWindow(int window, double weight, std::span<double> row) const {
-  const double* sum = sums_.data() + static_cast<size_t>(window) * num_experts_;
-  for (int e = 0; e < num_experts_; ++e) row[e] += weight * sum[e];
-}
-
 std::span<double> Forecaster::Row(int row) {
   return {rows_.data() + static_cast<size_t>(row) * num_experts_,
           static_cast<size_t>(num_experts_)};
@@ -143,10 +139,10 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       Recency(recency);
       break;
     case Predictor::kEma:
-      Ema();
+      Windows(kMaxWindows, kWindowDecay);
       break;
     case Predictor::kPooled:
-      Pooled();
+      Windows(kPooledWindows, 1.0);
       break;
     case Predictor::kPhases:
       Phases();
@@ -181,22 +177,27 @@ void Forecaster::Recency(double recency) {
   }
 }
 
-void Forecaster::Ema() {
-  StartRows(static_cast<int>(relevant_.size()));
+// The last of the windows that resemble the last one, each weighing `decay` of its successor, their
+// bins apart: what is hot together in a bin says more than the sum. Neighbouring bins of a window
+// share a row where there are more bins than rows.
+void Forecaster::Windows(int num_windows, double decay) {
+  const int count = std::min(num_windows, static_cast<int>(relevant_.size()));
+  const std::span<const int32_t> windows = std::span(relevant_).last(count);
+  const int rows_of_window = std::max(1, kMaxRows / count);
+  int num_rows = 0;
+  for (const int32_t w : windows) num_rows += std::min(rows_of_window, windows_[w].num_bins);
+  StartRows(num_rows);
   double weight = 1.0;
-  int row = num_rows_;
-  for (auto w = relevant_.rbegin(); w != relevant_.rend(); ++w) {
-    row = std::max(row - 1, 0);
-    AddWindow(*w, weight, Row(row));
-    weight *= kWindowDecay;
-  }
-}
-
-void Forecaster::Pooled() {
-  const int count = std::min<int>(kPooledWindows, static_cast<int>(relevant_.size()));
-  StartRows(count);
-  for (int i = 0; i < count; ++i) {
-    AddWindow(relevant_[relevant_.size() - count + i], 1.0, Row(i));
+  int end = num_rows_;
+  for (int i = count - 1; i >= 0; --i) {
+    const Window& window = windows_[windows[i]];
+    const int rows = std::min(rows_of_window, window.num_bins);
+    end -= rows;
+    for (int bin = 0; bin < window.num_bins; ++bin) {
+      const auto row = static_cast<int>(int64_t{bin} * rows / window.num_bins);
+      AddBin(window.first_bin + bin, weight, Row(end + row));
+    }
+    weight *= decay;
   }
 }
 

@@ -17,8 +17,8 @@ namespace steelyard {
 
 class Forecaster {
  public:
-  /// No forecast has more rows: what is older, or more, is summed into the oldest.
-  static constexpr int kMaxRows = 8;
+  /// No forecast has more rows: bins share them where there are more.
+  static constexpr int kMaxRows = 16;
   /// Windows older than these say nothing.
   static constexpr int kMaxWindows = 16;
 
@@ -52,13 +52,11 @@ class Forecaster {
   void FindRelevant();
   double Distance(int a, int b) const;
   void AddBin(int bin, double weight, std::span<double> row) const;
-  void AddWindow(int window, double weight, std::span<double> row) const;
   std::span<double> StartRows(int num_rows);
   std::span<double> Row(int row);
   void Last();
   void Recency(double recency);
-  void Ema();
-  void Pooled();
+  void Windows(int num_windows, double decay);
   void Phases();
 
   std::span<const LoadWindow> history_;

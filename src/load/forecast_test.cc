@@ -53,26 +53,44 @@ TEST(Forecaster, RecencyWeighsEachOlderBinLess) {
                           ElementsAre(15, 10, 10, 5), ElementsAre(20, 40, 10, 10)));
 }
 
-TEST(Forecaster, EmaWeighsEachOlderWindowLess) {
-  const auto rows = Forecast(History(1, {kOne, kTwo}), Predictor::kEma);
-  ASSERT_EQ(rows.size(), 2u);
-  EXPECT_THAT(rows[0], ElementsAre(DoubleEq(48), DoubleEq(48), DoubleEq(16), DoubleEq(16)));
-  EXPECT_THAT(rows[1], ElementsAre(50, 60, 30, 20));
+TEST(Forecaster, EmaWeighsEachOlderWindowLessAndKeepsItsBinsApart) {
+  EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kEma),
+              ElementsAre(ElementsAre(32, 16, 8, 8), ElementsAre(16, 32, 8, 8),
+                          ElementsAre(30, 20, 20, 10), ElementsAre(20, 40, 10, 10)));
 }
 
 TEST(Forecaster, PooledTakesFourWindowsAlike) {
-  EXPECT_THAT(Forecast(History(1, {kOne, kTwo, kOne, kTwo, kOne}), Predictor::kPooled),
-              ElementsAre(ElementsAre(50, 60, 30, 20), ElementsAre(60, 60, 20, 20),
-                          ElementsAre(50, 60, 30, 20), ElementsAre(60, 60, 20, 20)));
+  const auto rows = Forecast(History(1, {kOne, kTwo, kOne, kTwo, kOne}), Predictor::kPooled);
+  ASSERT_EQ(rows.size(), 8u);
+  for (int window = 0; window < 4; ++window) {
+    const bool is_one = window % 2 == 1;
+    EXPECT_THAT(rows[2 * window],
+                is_one ? ElementsAre(40, 20, 10, 10) : ElementsAre(30, 20, 20, 10));
+    EXPECT_THAT(rows[2 * window + 1], ElementsAre(20, 40, 10, 10));
+  }
 }
 
-TEST(Forecaster, RowsBeyondEightAreSummedIntoTheOldest) {
-  std::vector<double> twelve_bins;
-  for (int i = 0; i < 6; ++i) twelve_bins.insert(twelve_bins.end(), kOne.begin(), kOne.end());
-  const auto rows = Forecast(History(1, {twelve_bins}), Predictor::kRecency, 1.0);
-  ASSERT_EQ(rows.size(), 8u);
+/// `num_bins` bins, those of kOne in turn.
+std::vector<double> Bins(int num_bins) {
+  std::vector<double> counts;
+  for (int bin = 0; bin < num_bins; ++bin) {
+    counts.insert(counts.end(), kOne.begin() + 4 * (bin % 2), kOne.begin() + 4 * (bin % 2) + 4);
+  }
+  return counts;
+}
+
+TEST(Forecaster, RowsBeyondSixteenAreSummedIntoTheOldest) {
+  const auto rows = Forecast(History(1, {Bins(20)}), Predictor::kRecency, 1.0);
+  ASSERT_EQ(rows.size(), 16u);
   EXPECT_THAT(rows[0], ElementsAre(160, 140, 50, 50));  // bins 0 to 4
-  EXPECT_THAT(rows[7], ElementsAre(20, 40, 10, 10));
+  EXPECT_THAT(rows[15], ElementsAre(20, 40, 10, 10));
+}
+
+TEST(Forecaster, NeighbouringBinsOfAWindowShareARowWhereThereAreMoreThanRows) {
+  const auto rows = Forecast(History(1, {Bins(8), Bins(8), Bins(8), Bins(8)}), Predictor::kPooled);
+  ASSERT_EQ(rows.size(), 16u);
+  for (const std::vector<double>& row : rows) EXPECT_THAT(row, ElementsAre(60, 60, 20, 20));
+  EXPECT_EQ(Forecast(History(1, {Bins(8), Bins(8)}), Predictor::kPooled).size(), 16u);
 }
 
 TEST(Forecaster, AWindowCountsForAQuarterOfTheNextHoweverFewItsBins) {
