@@ -1,6 +1,7 @@
 #include "plan/predictor_choice.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "steelyard/base/check.h"
 
@@ -8,7 +9,11 @@ namespace steelyard {
 namespace {
 
 constexpr double kFade = 0.9;      // of scores and gains, from one plan to the next
-constexpr double kTogether = 0.8;  // the part of a layer's score that is that of all layers
+constexpr double kTogether = 0.8;  // the part of a layer's verdict that is that of all layers
+// A difference between predictors is believed as far as it is more than so many standard errors of
+// the mean over layers; one of a single layer, standard deviations of layers.
+constexpr double kDoubt = 1.5;
+constexpr double kLayerDoubt = 2.0;
 // A gain that is taken to have come true before there is any to judge.
 constexpr double kPriorGain = 0.02;
 constexpr double kLeastRealised = 0.4;
@@ -16,6 +21,11 @@ constexpr double kLeastRealised = 0.4;
 // PolicyState::values: a header, promised and realised gain of each candidate, promised gain and
 // score of each plan.
 enum Header { kLayers, kSlots, kCandidates, kHeaderSize };
+
+/// `value` by `doubt` nearer to 0.
+double Believed(double value, double doubt) {
+  return std::copysign(std::max(0.0, std::fabs(value) - doubt), value);
+}
 
 }  // namespace
 
@@ -30,7 +40,7 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
   candidates_.assign(1, input.options.predictor);
   if (input.options.predictor == Predictor::kAuto) {
     candidates_.assign(
-        {Predictor::kEma, Predictor::kRecency, Predictor::kLast, Predictor::kPooled});
+        {Predictor::kPooled, Predictor::kEma, Predictor::kRecency, Predictor::kLast});
     if (shape.num_phases > 1) candidates_.push_back(Predictor::kPhases);
   }
   const auto recency = std::find(candidates_.begin(), candidates_.end(), Predictor::kRecency);
@@ -91,19 +101,32 @@ void PredictorChoice::Judge(int layer_idx, Span2<const double> bins, const Topol
 void PredictorChoice::FinishJudging() {
   const double part = 1.0 / num_layers_;
   for (size_t k = 0; k < totals_.size(); ++k) {
+    const int candidate_idx = static_cast<int>(k);
     Total& total = totals_[k];
     total.promised *= kFade;
     total.realised *= kFade;
+    double lead = 0.0;
+    double squares = 0.0;
     for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
-      const PlanRecord& record = plan_of(layer_idx, static_cast<int>(k));
+      const PlanRecord& record = plan_of(layer_idx, candidate_idx);
       total.promised += part * record.promised;
       total.realised += part * record.realised;
-      total.score += part * record.score;
+      const double of_layer = Lead(layer_idx, candidate_idx);
+      lead += part * of_layer;
+      squares += part * of_layer * of_layer;
     }
+    total.spread = std::sqrt(std::max(0.0, squares - lead * lead));
+    const double error = total.spread / std::sqrt(std::max(1.0, num_layers_ - 1.0));
+    total.lead = Believed(lead, kDoubt * error);
     const double realised_part =
         (total.realised + kPriorGain) / (std::max(total.promised, 0.0) + kPriorGain);
     total.price_factor = 1.0 / std::clamp(realised_part, kLeastRealised, 1.0);
   }
+}
+
+double PredictorChoice::Lead(int layer_idx, int candidate_idx) const {
+  const PlanRecord* records = records_.data() + layer_idx * candidates_.size();
+  return records[0].score - records[candidate_idx].score;
 }
 
 int PredictorChoice::best(int layer_idx) const {
@@ -111,13 +134,14 @@ int PredictorChoice::best(int layer_idx) const {
     return for_one_window_;
   }
   int best = 0;
-  double least = 0.0;
-  for (size_t k = 0; k < candidates_.size(); ++k) {
-    const double own = records_[layer_idx * candidates_.size() + k].score;
-    const double together = kTogether * totals_[k].score + (1.0 - kTogether) * own;
-    if (k == 0 || together < least) {
-      best = static_cast<int>(k);
-      least = together;
+  double most = 0.0;
+  for (int k = 0; k < static_cast<int>(candidates_.size()); ++k) {
+    const Total& total = totals_[k];
+    const double own = Believed(Lead(layer_idx, k), kLayerDoubt * total.spread);
+    const double together = kTogether * total.lead + (1.0 - kTogether) * own;
+    if (k == 0 || together > most) {
+      best = k;
+      most = together;
     }
   }
   return best;

@@ -3,8 +3,10 @@
 //
 // For every layer a plan is made on each candidate's forecast, from the placement in force; one is
 // used, all are remembered in the policy's state. Once the next window has come, each is judged by
-// the imbalance that it would have had there, not by how close its forecast was. Scores fade, and
-// are mostly those of all layers together: one layer's are noisy.
+// the imbalance that it would have had there, not by how close its forecast was. Scores fade. Where
+// loads switch to what nobody has seen, one placement is better than another by luck, and one such
+// window outweighs many: so a lead over the first candidate counts only as far as it stands out
+// from the differences between layers, and is mostly that of all layers together.
 //
 // The same judgement gives, for each candidate, the part of the gain it promised that came true,
 // over all layers. A move is paid by the gain that it will really bring, so the price of moves is
@@ -68,11 +70,14 @@ class PredictorChoice {
   struct Total {  // means over layers, faded
     double promised = 0.0;
     double realised = 0.0;
-    double score = 0.0;
+    double lead = 0.0;    // as far as it is believed
+    double spread = 0.0;  // standard deviation of the layers' leads
     double price_factor = 1.0;
   };
 
   bool Recall(const PolicyState& state, const Topology& topology);
+  /// By how much a candidate's score of a layer is below the first one's.
+  double Lead(int layer_idx, int candidate_idx) const;
   size_t PlanOffset(int layer_idx, int plan_idx) const {
     return (static_cast<size_t>(layer_idx) * (candidates_.size() + 1) + plan_idx) * num_slots_;
   }
