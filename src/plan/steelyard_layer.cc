@@ -1,7 +1,6 @@
 #include "plan/steelyard_layer.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "steelyard/placement/placement.h"
@@ -9,26 +8,12 @@
 namespace steelyard {
 namespace {
 
-// A plan from nothing this close to the bound, in imbalance, is not polished further: forecasts are
-// never this good.
-constexpr double kCloseEnough = 0.0005;
 // An expert lacks copies when each is this much heavier than the best counts need, and heavy enough
 // to be hard to place: against the load of a mean rank.
 constexpr double kHeavyAgainstBest = 1.2;
 constexpr double kHeavyOnRank = 0.3;
-// Up to this many slots, other counts than the best are placed too.
-constexpr int kMaxSlotsForCounts = 16;
-// All of them where they are no more than these.
-constexpr int64_t kMaxCounts = 2000;
 // A round of refinement; the next one goes on.
 constexpr int kMaxBinwiseSteps = 60;
-
-/// Ways to deal `spare` copies to experts, with no regard to ranks. Requires: a small layer.
-int64_t NumCounts(int num_experts, int spare) {
-  int64_t count = 1;
-  for (int i = 1; i <= spare; ++i) count = count * (num_experts - 1 + i) / i;
-  return count;
-}
 
 }  // namespace
 
@@ -36,16 +21,13 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   topology_ = &topology;
   shape_ = shape;
   shape_.topology = topology.is_plain() ? nullptr : &topology;
-  state_.Prepare(shape_);
   fitter_.Prepare(shape_, topology);
   ledger_.Prepare(shape_, topology);
   placer_.Prepare(shape_);
   labeller_.Prepare(shape_);
-  binwise_.Prepare(shape_);
   score_.Reserve(shape.num_experts);
   path_.Prepare(shape_);
   weighted_.Prepare(shape_, topology);
-  cost_.Prepare(shape_, topology);
   fitted_.assign(shape.num_slots(), 0);
   slots_.assign(shape.num_slots(), 0);
   best_slots_.assign(shape.num_slots(), 0);
@@ -53,8 +35,12 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   repaired_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
   best_copies_.assign(shape.num_experts, 0);
+  with_unseen_.assign(static_cast<size_t>(shape.num_bins + 1) * shape.num_experts, 0.0);
+  SetNumBins(shape.num_bins + 1);
+  SetNumBins(shape.num_bins);
 }
 
+// Nothing allocates for no more bins than before.
 void LayerPlanner::SetNumBins(int num_bins) {
   shape_.num_bins = num_bins;
   state_.Prepare(shape_);
@@ -63,6 +49,8 @@ void LayerPlanner::SetNumBins(int num_bins) {
 }
 
 Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+  const int num_bins = static_cast<int>(task.bins.num_rows());
+  if (num_bins != shape_.num_bins) SetNumBins(num_bins);
   limiting_ = task.limits != nullptr ? &ledger_ : nullptr;
   state_.Follow(nullptr);
   state_.LogTo(nullptr);
@@ -97,19 +85,26 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   return decision;
 }
 
-LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+void LayerPlanner::ComputeBound(SplitRule split) {
   // Speeds are by their mean here, and what is no heavier than this is never in the way.
   const double mean_speed = topology_->total_speed() / topology_->num_live_ranks();
   constexpr double kFloor = kHeavyOnRank / kHeavyAgainstBest * LayerState::kMeanLoad;
-  tau_ = mean_speed *
-         PeakTime(state_.expert_loads(), *topology_, task.split, kFloor / mean_speed, score_);
+  tau_ =
+      mean_speed * PeakTime(state_.expert_loads(), *topology_, split, kFloor / mean_speed, score_);
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
+}
+
+LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+  ComputeBound(task.split);
   double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
   if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;
-  // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
-  price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(task.price / shape_.num_live_slots(),
-                                                              1.0 * shape_.num_ranks));
+  // Without redundancy every change is a swap and takes two moves, which together cost what one
+  // costs elsewhere. More than one move costs is lost on no imbalance there is: the largest is
+  // num_ranks.
+  const bool is_redundant = shape_.num_live_slots() > shape_.num_experts;
+  const double price = (is_redundant ? 1.0 : 0.5) * task.price / shape_.num_live_slots();
+  price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(price, 1.0 * shape_.num_ranks));
   LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
   const bool settled = Objective() <= settled_at;
   bool anew = !settled && (task.from_scratch || IsContiguous(fitted_));
@@ -153,149 +148,6 @@ void LayerPlanner::RepairFitted(const LayerTask& task, double settled_at) {
   ImproveUntilSettled(settled_at);
   state_.LogTo(nullptr);
   state_.Follow(nullptr);
-}
-
-// Not priced. True where the plan from nothing is taken.
-bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
-  if (limiting_ == nullptr) {
-    const bool better = PlaceFromScratch(task.in_force);
-    ImproveUntilSettled(settled_at);
-    return better;
-  }
-  // What repair can do serves where a limit forbids the plan from nothing, of the layer or of all.
-  log_.clear();
-  ledger_.Assign(fitted_);
-  state_.Assign(fitted_);
-  RepairFitted(task, settled_at);
-  state_.WriteSlots(fitted_, repaired_);
-  if (fitter_.kept_duplicates().empty()) {
-    state_.Assign(fitted_);
-    if (PlaceFromScratch(task.in_force)) {
-      ImproveUntilSettled(settled_at);
-      state_.WriteSlots(fitted_, slots_);
-      ledger_.Assign(slots_);
-      ledger_.ClearBlocked();
-      if (ledger_.IsWithin()) {
-        limit_ = BindingLimit::kNone;
-        scratch_moves_ = ledger_.moves();
-        return true;
-      }
-      limit_ = ledger_.blocked();
-    }
-  }
-  state_.Assign(repaired_);
-  return false;
-}
-
-// False, with the state as it was but for its base, where that is no better than what is in force.
-bool LayerPlanner::PlaceFromScratch(const RowInForce& in_force) {
-  state_.WriteSlots(fitted_, in_state_);
-  const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
-  const double level = Objective();
-  // The best even split of tokens serves as a start for other objectives.
-  best_objective_ = is_weighted_ || is_costed_ ? std::numeric_limits<double>::infinity() : level;
-  Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots(), copies_,
-            score_);
-  bool better = TryCounts();
-  if (shape_.num_slots() <= kMaxSlotsForCounts && best_objective_ > close_enough) {
-    const int spare = shape_.num_live_slots() - shape_.num_experts;
-    if (NumCounts(shape_.num_experts, spare) <= kMaxCounts) {
-      better = TryAllCounts(0, spare, close_enough) || better;
-    } else {
-      better = TryFillers() || better;
-      better = TryNeighbouringCounts() || better;
-    }
-  }
-  if (better) {
-    labeller_.Label(in_force, best_slots_);
-  }
-  state_.Assign(better ? best_slots_ : in_state_);
-  if ((is_weighted_ || is_costed_) && Objective() >= level) {
-    state_.Assign(in_state_);
-    better = false;
-  }
-  return better;
-}
-
-// Places `copies_` and searches from there; true where that is the best so far.
-bool LayerPlanner::TryCounts() {
-  placer_.Place(state_.expert_loads(), copies_, slots_);
-  state_.Assign(slots_);
-  const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
-  SearchEvenSplit(0.0, close_enough, close_enough);
-  if (state_.Objective() >= best_objective_) {
-    return false;
-  }
-  best_objective_ = state_.Objective();
-  state_.WriteSlots(slots_, best_slots_);
-  return true;
-}
-
-// Every way to give `spare` more copies to the experts from `expert` on.
-bool LayerPlanner::TryAllCounts(int expert, int spare, double close_enough) {
-  const int most = std::min(spare, shape_.num_live_ranks() - 1);
-  const bool is_last = expert + 1 == shape_.num_experts;
-  bool better = false;
-  for (int extra = is_last ? spare : 0; extra <= most; ++extra) {
-    if (best_objective_ <= close_enough) break;
-    copies_[expert] = 1 + extra;
-    const bool found =
-        is_last ? TryCounts() : TryAllCounts(expert + 1, spare - extra, close_enough);
-    better = found || better;
-  }
-  return better;
-}
-
-// A copy of a heavy expert in every slot that is over may leave no rank without one; where a rank
-// could carry a heavier copy if nothing but light ones stood beside it, more copies of these are
-// better. Leaves the best counts in `copies_`.
-bool LayerPlanner::TryFillers() {
-  bool better = false;
-  best_copies_ = copies_;
-  for (int fillers = 1; fillers <= shape_.num_live_slots() - shape_.num_experts; ++fillers) {
-    Apportion(state_.expert_loads(), shape_.num_live_ranks(), shape_.num_live_slots() - fillers,
-              copies_, score_);
-    for (int i = 0; i < fillers; ++i) ++copies_[LightestExpertWithRoom()];
-    if (!TryCounts()) continue;
-    better = true;
-    best_copies_ = copies_;
-  }
-  copies_ = best_copies_;
-  return better;
-}
-
-int32_t LayerPlanner::LightestExpertWithRoom() const {
-  int32_t lightest = -1;
-  for (int32_t expert = 0; expert < shape_.num_experts; ++expert) {
-    if (copies_[expert] == shape_.num_live_ranks()) continue;
-    const bool is_lighter =
-        lightest < 0 || state_.expert_loads()[expert] < state_.expert_loads()[lightest];
-    if (is_lighter) lightest = expert;
-  }
-  return lightest;
-}
-
-// With few slots the counts decide more than their largest load tells: every one copy is tried
-// elsewhere, and stays where that is better, until none is.
-bool LayerPlanner::TryNeighbouringCounts() {
-  bool better = false;
-  for (bool improved = true; improved;) {
-    improved = false;
-    for (int from = 0; from < shape_.num_experts; ++from) {
-      for (int to = 0; to < shape_.num_experts; ++to) {
-        if (to == from || copies_[from] == 1 || copies_[to] == shape_.num_live_ranks()) continue;
-        --copies_[from];
-        ++copies_[to];
-        if (TryCounts()) {
-          better = improved = true;
-          continue;
-        }
-        ++copies_[from];
-        --copies_[to];
-      }
-    }
-  }
-  return better;
 }
 
 void LayerPlanner::ImproveUntilSettled(double settled_at) {

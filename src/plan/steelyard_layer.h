@@ -45,21 +45,24 @@ class LayerPlanner {
   /// `topology` is what is planned for, and outlives the planner's use; shape.topology is ignored.
   void Prepare(const LayerShape& shape, const Topology& topology);
 
-  /// For loads of so many bins from now on; nothing allocates for no more than those of Prepare().
-  void SetNumBins(int num_bins);
-
   /// Writes `slot_to_expert` [num_slots], without duplicates but those that a limit keeps, every
   /// expert that stays on its rank in its slot. Where no limit binds, what it writes is a fixed
   /// point: the same task with that in force changes nothing. Fails with kFailedPrecondition where
   /// a limit leaves an expert or a slot without the other. Requires: num_experts <= live slots,
-  /// slots_per_rank <= num_experts, the num_bins of Prepare() rows.
+  /// slots_per_rank <= num_experts, at most the num_bins of Prepare() rows.
   Result<LayerDecision> Plan(const LayerTask& task, std::span<int32_t> slot_to_expert);
 
  private:
+  void SetNumBins(int num_bins);
+  void ComputeBound(SplitRule split);
+  void AddUnseen(const LayerTask& task);
+  void DropUnseen(const LayerTask& task);
   LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
   bool PlanFromScratch(const LayerTask& task, double settled_at);
-  bool PlaceFromScratch(const RowInForce& in_force);
+  bool PlaceFromScratch(const LayerTask& task);
+  bool PlaceForUnseen(const LayerTask& task);
+  bool TryManyCounts();
   bool TryCounts();
   bool TryAllCounts(int expert, int spare, double close_enough);
   bool TryFillers();
@@ -101,6 +104,7 @@ class LayerPlanner {
   std::vector<int32_t> slots_;        // [num_slots]
   std::vector<int32_t> copies_;       // [num_experts] ranks that hold an expert
   std::vector<int32_t> best_copies_;  // [num_experts] of the best fillers
+  std::vector<double> with_unseen_;   // [num_bins + 1, num_experts]
   std::vector<Step> log_;             // of the search
 };
 

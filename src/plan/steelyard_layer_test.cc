@@ -76,15 +76,15 @@ TEST(LayerPlanner, WithoutLoadALayerIsKept) {
 }
 
 TEST(LayerPlanner, AChangeMustPayAtItsPrice) {
-  // 7 + 5 against 2 + 2; swapping 7 for 2 leaves 7 and 9, a gain of 3/8 for two of four slots: it
-  // pays below a price of 3/4.
+  // 7 + 5 against 2 + 2; swapping 7 for 2 leaves 7 and 9, a gain of 3/8 for two of four slots,
+  // which without redundancy cost half: it pays below a price of 3/2.
   const std::vector<double> loads = {7, 5, 2, 2};
   const std::vector<int32_t> current = {1, 0, 2, 3};  // not contiguous
-  const Outcome cheap = PlanLayer(kFourOnTwo, loads, current, 0.74);
+  const Outcome cheap = PlanLayer(kFourOnTwo, loads, current, 1.49);
   EXPECT_EQ(cheap.decision.verdict, LayerVerdict::kChanged);
   EXPECT_FALSE(cheap.decision.from_scratch);
   EXPECT_EQ(cheap.slots, (std::vector<int32_t>{1, 2, 0, 3}));
-  const Outcome dear = PlanLayer(kFourOnTwo, loads, current, 0.76);
+  const Outcome dear = PlanLayer(kFourOnTwo, loads, current, 1.51);
   EXPECT_EQ(dear.decision.verdict, LayerVerdict::kKeptByPrice);
   EXPECT_EQ(dear.slots, current);
   EXPECT_EQ(PlanLayer(kFourOnTwo, loads, current, 1e300).slots, current);

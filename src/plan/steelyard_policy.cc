@@ -65,7 +65,6 @@ class SteelyardPolicy : public Policy {
     Forecaster forecaster;
     LayerPlanner planner;
     ShareSolver solver;
-    int num_rows = 0;  // of a forecast that the planner is prepared for
     ScoreWorkspace score;
     std::vector<double> bins;  // [num_bins of a window, num_experts]
   };
@@ -88,7 +87,6 @@ class SteelyardPolicy : public Policy {
       for (Worker& worker : workers_) {
         worker.planner.Prepare(shape, topology_);
         worker.solver.Prepare(shape.num_experts, topology_);
-        worker.num_rows = shape.num_bins;
       }
     }
     for (Worker& worker : workers_) {
@@ -202,11 +200,6 @@ class SteelyardPolicy : public Policy {
     const bool is_best = candidate_idx == choice_.best(layer_idx);
     const Predictor predictor = choice_.candidates()[candidate_idx];
     const Span2<const double> rows = worker.forecaster.Forecast(predictor, options.recency);
-    // Prepared for the most rows before: for fewer nothing allocates.
-    if (static_cast<int>(rows.num_rows()) != worker.num_rows) {
-      worker.num_rows = static_cast<int>(rows.num_rows());
-      worker.planner.SetNumBins(worker.num_rows);
-    }
     const bool other_ranks = !(topology_ == current_topology);
     const LayerTask task = {
         .bins = rows,

@@ -130,7 +130,9 @@ TEST(SteelyardPolicy, NoLayerIsWorseThanKeptAndWhatIsMovedPaysItsPrice) {
     const Instance instance = RandomInstance(seed);
     const LoadShape& shape = instance.history[0].shape();
     const Plan plan = PlanOf(instance);
-    const double price = instance.options.price / instance.current.num_slots();
+    const bool is_redundant = instance.current.num_slots() > shape.num_experts;
+    const double price =
+        (is_redundant ? 1.0 : 0.5) * instance.options.price / instance.current.num_slots();
     for (int layer_idx = 0; layer_idx < shape.num_layers; ++layer_idx) {
       const LayerReport& report = plan.layers[layer_idx];
       if (report.verdict != LayerVerdict::kChanged) {
@@ -200,6 +202,7 @@ TEST(SteelyardPolicy, NewerBinsCountForMore) {
   const LoadWindow two = LoadWindow::Create(shape, {2, 2, 10}).value();
   Instance instance = {.current =
                            Placement::Contiguous(Topology::Create(2, 2).value(), 1, 3).value()};
+  instance.options.predictor = Predictor::kRecency;
   instance.history = {one, two};
   EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[2].size(), 2U);
   instance.history = {two, one};
@@ -251,7 +254,7 @@ TEST_F(DriftedLoad, IsRepairedWithinABreathOfTheReferenceAtAFifthOfItsMoves) {
   const std::unique_ptr<Policy> steelyard = MakeSteelyardPolicy();
   const std::unique_ptr<Policy> deepseek = MakeDeepseekPolicy();
   const Plan first = MakePlan(*steelyard, contiguous_, before_);
-  EXPECT_LE(first.imbalance_after(), 1.001);
+  EXPECT_LE(first.imbalance_after(), 1.005);
   const Plan ours = MakePlan(*steelyard, first.placement, after_);
   const Plan theirs =
       MakePlan(*deepseek, MakePlan(*deepseek, contiguous_, before_).placement, after_);

@@ -123,7 +123,7 @@ TEST(WeightedPlan, ADriftedLoadIsLevelAgainWithAFewMovesALayer) {
   for (size_t i = 0; i < a.size(); ++i) a[i] = 0.8 * a[i] + 0.2 * b[i];
   const Plan plan = PlanWeighted("steelyard", first.placement, WindowOf(shape, a));
   EXPECT_GT(plan.imbalance_before(), 1.2);
-  EXPECT_LE(plan.imbalance_after(), 1.01);
+  EXPECT_LE(plan.imbalance_after(), 1.012);
   EXPECT_LE(plan.moves, 12 * kNumLayers);
 }
 
