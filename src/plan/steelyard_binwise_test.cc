@@ -63,6 +63,19 @@ TEST(BinwiseSearch, AddsACopyOfWhatIsHotInOneBin) {
   EXPECT_LT(state.Objective(), 1.2 * kMean);
 }
 
+TEST(BinwiseSearch, GoesOnToTheNextHotRankWhereTheHottestCannotBeCooled) {
+  // {0, 1} carries 20 of the first bin, all of it one expert: every swap of the rank makes that bin
+  // worse. {2, 3} carries 4 of the second, {4, 5} carries 2: a swap of theirs leaves the first bin
+  // as it is.
+  LayerState state = StateOf({.num_experts = 6, .num_ranks = 3, .slots_per_rank = 2, .num_bins = 2},
+                             {20, 0, 3, 3, 3, 3, 1, 1, 2, 2, 1, 1}, {0, 1, 2, 3, 4, 5});
+  BinwiseSearch search;
+  search.Prepare(state.shape());
+  search.Run(0.0, 10, state);
+  EXPECT_TRUE(state.Holds(0, 0) && state.Holds(0, 1));
+  EXPECT_NE(state.Holds(1, 2), state.Holds(1, 3));
+}
+
 TEST(BinwiseSearch, LowersTheObjectiveByMoreThanItPaysFromAnywhere) {
   int num_changed = 0;
   for (int seed = 0; seed < Scaled(1000); ++seed) {

@@ -43,6 +43,8 @@ void LayerState::Prepare(const LayerShape& shape) {
   words_per_expert_ = (shape.num_ranks + 63) / 64;
   expert_bins_.assign(num_experts * shape.num_bins, 0.0);
   copy_bins_.assign(num_experts * shape.num_bins, 0.0);
+  more_bins_.assign(num_experts * shape.num_bins, 0.0);
+  less_bins_.assign(num_experts * shape.num_bins, 0.0);
   expert_load_.assign(num_experts, 0.0);
   copy_load_.assign(num_experts, {});
   copies_.assign(num_experts, 0);
@@ -155,7 +157,10 @@ void LayerState::ComputeCopyLoads(int expert) {
                         .more = Whole(load / (copies + 1)),
                         .less = copies > 1 ? Whole(load / (copies - 1)) : load};
   for (int t = 0; has_bins() && t < shape_.num_bins; ++t) {
-    copy_bins_[BinOffset(expert) + t] = Whole(expert_bins_[BinOffset(expert) + t] / copies);
+    const double in_bin = expert_bins_[BinOffset(expert) + t];
+    copy_bins_[BinOffset(expert) + t] = Whole(in_bin / copies);
+    more_bins_[BinOffset(expert) + t] = Whole(in_bin / (copies + 1));
+    less_bins_[BinOffset(expert) + t] = Whole(in_bin / std::max(1, copies - 1));
   }
 }
 

@@ -111,12 +111,16 @@ class LayerState {
            (speed_[rank_a] + speed_[rank_b]);
   }
 
-  /// The same bin by bin: of a copy of an expert, and of a rank, [num_bins]. Only kept where there
-  /// are several bins.
+  /// The same bin by bin: of a copy of an expert, now, with one copy more and with one less, and of
+  /// a rank, [num_bins]. Only kept where there are several bins.
   const double* copy_bins(int expert) const { return copy_bins_.data() + BinOffset(expert); }
+  const double* copy_bins_with_one_more(int expert) const {
+    return more_bins_.data() + BinOffset(expert);
+  }
+  const double* copy_bins_with_one_less(int expert) const {
+    return less_bins_.data() + BinOffset(expert);
+  }
   const double* rank_bins(int rank) const { return rank_bins_.data() + BinOffset(rank); }
-  /// Load of an expert, all its copies together, [num_bins].
-  const double* expert_bins(int expert) const { return expert_bins_.data() + BinOffset(expert); }
 
   /// The objective of docs/planning.md, in units of load: the largest rank time of each bin, summed
   /// over the bins.
@@ -196,6 +200,8 @@ class LayerState {
   double least_slowness_ = 1.0;
   std::vector<double> expert_bins_;     // [num_experts, num_bins]
   std::vector<double> copy_bins_;       // [num_experts, num_bins]
+  std::vector<double> more_bins_;       // [num_experts, num_bins]
+  std::vector<double> less_bins_;       // [num_experts, num_bins]
   std::vector<double> expert_load_;     // [num_experts]
   std::vector<CopyLoads> copy_load_;    // [num_experts]
   std::vector<int32_t> copies_;         // [num_experts]
