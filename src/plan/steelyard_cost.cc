@@ -28,7 +28,7 @@ void CostSearch::Prepare(const LayerShape& shape, const Topology& topology) {
   seen_.assign(shape.num_ranks, 0);
   num_tried_ = 0;
   ranks_.reserve(shape.num_ranks);
-  path_.reserve(kMaxStepsPerRank * shape.num_ranks);
+  path_.Prepare(kMaxStepsPerRank * shape.num_ranks);
 }
 
 void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCost& cost) {
@@ -88,30 +88,12 @@ double CostSearch::Objective(const LayerState& state) {
 }
 
 void CostSearch::Run(double price, LayerState& state) {
-  path_.clear();
   std::fill(seen_.begin(), seen_.end(), 0);
   num_tried_ = 0;
   if (level_ <= 0.0) return;
-  double best_score = Objective(state) + price * state.moves();
-  size_t best_length = 0;
-  while (path_.size() < kMaxStepsPerRank * shape_.num_ranks) {
-    state.ClearBlocked();
-    // Neither this point nor any that takes more moves can be the best.
-    if (LayerState::kMeanLoad + price * state.moves() >= best_score) break;
-    const Step step = FindStep(state);
-    if (!step.is_some()) break;
-    path_.push_back(step);
-    state.Apply(step);
-    const double score = Objective(state) + price * state.moves();
-    if (score < best_score) {
-      best_score = score;
-      best_length = path_.size();
-    }
-  }
-  while (path_.size() > best_length) {
-    state.Undo(path_.back());
-    path_.pop_back();
-  }
+  path_.Follow(
+      price, LayerState::kMeanLoad, state, [&] { return Objective(state); },
+      [&] { return FindStep(state); });
 }
 
 void CostSearch::OrderRanks(const LayerState& state) {

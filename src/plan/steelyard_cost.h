@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_path.h"
 #include "steelyard/base/span.h"
 #include "steelyard/plan/policy.h"
 
@@ -53,7 +54,7 @@ class CostSearch {
   std::vector<int32_t> ranks_;      // live ones, the costliest first
   std::vector<int32_t> seen_;       // [num_ranks] last step whose gain counted the rank
   int32_t num_tried_ = 0;
-  std::vector<Step> path_;
+  StepPath path_;
 };
 
 }  // namespace steelyard

@@ -15,43 +15,24 @@ constexpr double kMovesOfStep = 2.0;
 }  // namespace
 
 void PathSearch::Prepare(const LayerShape& shape) {
-  max_steps_ = kMaxStepsPerRank * shape.num_ranks;
-  path_.reserve(max_steps_);
+  path_.Prepare(kMaxStepsPerRank * shape.num_ranks);
 }
 
 void PathSearch::Run(const SearchOptions& options, LayerState& state) {
-  path_.clear();
-  const auto score = [&] { return state.Objective() + options.price * state.moves(); };
-  double best_score = score();
-  size_t best_length = 0;
-  bool repairing = true;
   const double enough =
       options.price > 0.0 ? options.lower_bound + kMovesOfStep * options.price : 0.0;
-  while (path_.size() < max_steps_) {
-    state.ClearBlocked();
-    // Neither this point nor any that takes more moves can be the best.
-    if (options.lower_bound + options.price * state.moves() >= best_score) break;
-    if (state.Objective() <= options.settled_at) break;
-    Step step;
+  bool repairing = true;
+  const auto find_step = [&]() -> Step {
+    if (state.Objective() <= options.settled_at) return {};
     if (repairing) {
-      step = FindRepair(state, options.heaviest_copy);
-      repairing = step.is_some();
+      const Step step = FindRepair(state, options.heaviest_copy);
+      if (step.is_some()) return step;
+      repairing = false;
     }
-    if (!repairing) {
-      step = cooling_.Find(state, options.price, enough);
-      if (!step.is_some()) break;
-    }
-    path_.push_back(step);
-    state.Apply(step);
-    if (score() < best_score) {
-      best_score = score();
-      best_length = path_.size();
-    }
-  }
-  while (path_.size() > best_length) {
-    state.Undo(path_.back());
-    path_.pop_back();
-  }
+    return cooling_.Find(state, options.price, enough);
+  };
+  path_.Follow(
+      options.price, options.lower_bound, state, [&] { return state.Objective(); }, find_step);
 }
 
 }  // namespace steelyard

@@ -2,10 +2,9 @@
 // where it was best.
 #pragma once
 
-#include <vector>
-
 #include "plan/steelyard_cooling.h"
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_path.h"
 
 namespace steelyard {
 
@@ -28,9 +27,8 @@ class PathSearch {
   void Run(const SearchOptions& options, LayerState& state);
 
  private:
-  size_t max_steps_ = 0;
   CoolingStepFinder cooling_;
-  std::vector<Step> path_;
+  StepPath path_;
 };
 
 }  // namespace steelyard

@@ -25,7 +25,6 @@ void WeightedSearch::Prepare(const LayerShape& shape, const Topology& topology) 
   topology_ = &topology;
   solver_.Prepare(shape.num_experts, topology);
   mean_speed_ = topology.total_speed() / topology.num_live_ranks();
-  max_steps_ = kMaxStepsPerRank * shape.num_ranks;
   slots_.assign(shape.num_slots(), kNoExpert);
   shares_.assign(shape.num_slots(), 0.0);
   rank_time_.assign(shape.num_ranks, 0.0);
@@ -38,7 +37,7 @@ void WeightedSearch::Prepare(const LayerShape& shape, const Topology& topology) 
   const size_t num_swaps = shape.num_experts * kNumRanks;
   candidates_.reserve(
       std::max((num_chains + num_swaps) * shape.slots_per_rank, kNumExperts * shape.num_slots()));
-  path_.reserve(max_steps_);
+  path_.Prepare(kMaxStepsPerRank * shape.num_ranks);
 }
 
 double WeightedSearch::Level(LayerState& state) {
@@ -48,29 +47,9 @@ double WeightedSearch::Level(LayerState& state) {
 }
 
 void WeightedSearch::Run(double price, double lower_bound, LayerState& state) {
-  path_.clear();
-  level_ = Level(state);
-  double best_score = level_ + price * state.moves();
-  size_t best_length = 0;
-  while (path_.size() < max_steps_) {
-    state.ClearBlocked();
-    // Neither this point nor any that takes more moves can be the best.
-    if (lower_bound + price * state.moves() >= best_score) break;
-    const Step step = FindStep(state, price);
-    if (!step.is_some()) break;
-    path_.push_back(step);
-    state.Apply(step);
-    level_ = Level(state);
-    const double score = level_ + price * state.moves();
-    if (score < best_score) {
-      best_score = score;
-      best_length = path_.size();
-    }
-  }
-  while (path_.size() > best_length) {
-    state.Undo(path_.back());
-    path_.pop_back();
-  }
+  path_.Follow(
+      price, lower_bound, state, [&] { return level_ = Level(state); },
+      [&] { return FindStep(state, price); });
 }
 
 /// Requires: the last Level() was of this state.

@@ -10,6 +10,7 @@
 #include "plan/share_solver.h"
 #include "plan/steelyard_fit.h"
 #include "plan/steelyard_layer_state.h"
+#include "plan/steelyard_path.h"
 
 namespace steelyard {
 
@@ -75,8 +76,7 @@ class WeightedSearch {
   std::vector<int32_t> confined_;  // experts, the heaviest first
   std::vector<uint8_t> seen_;      // [num_experts]
   std::vector<Candidate> candidates_;
-  std::vector<Step> path_;
-  size_t max_steps_ = 0;
+  StepPath path_;
 };
 
 }  // namespace steelyard
