@@ -116,7 +116,7 @@ bool BinwiseSearch::FindBestStep() {
   for (int i = 0; i < num_partners_; ++i) ReadColumns(state_->cool_rank(i), partners_[i]);
   const int fewest_moves = state_->moves() == 0 ? 1 : -2;
   for (const HotRank& hot : hot_ranks_) {
-    if (objective_ - hot.gain + price_ * fewest_moves >= best_score_) break;
+    if (best_.is_some() || hot.gain <= price_ * fewest_moves) break;
     ReadColumns(hot.rank, hot_);
     FindRelief();
     for (int i = 0; i < num_partners_; ++i) {

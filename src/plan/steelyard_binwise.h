@@ -12,8 +12,9 @@
 namespace steelyard {
 
 /// Takes, one after another, the swap or replacement that lowers the objective of docs/planning.md
-/// most for its price, starting from the ranks that are hottest in some bin. Every step pays for
-/// itself. One object per worker. After Prepare() nothing allocates.
+/// most for its price, of those that change the rank with most to win among the hottest of each
+/// bin; where it has none, the next such rank. Every step pays for itself. One object per worker.
+/// After Prepare() nothing allocates.
 class BinwiseSearch {
  public:
   void Prepare(const LayerShape& shape);

@@ -23,7 +23,7 @@ void PathSearch::Run(const SearchOptions& options, LayerState& state) {
       options.price > 0.0 ? options.lower_bound + kMovesOfStep * options.price : 0.0;
   bool repairing = true;
   const auto find_step = [&]() -> Step {
-    if (state.Objective() <= options.settled_at) return {};
+    if (state.max_rank_time() <= options.settled_at) return {};
     if (repairing) {
       const Step step = FindRepair(state, options.heaviest_copy);
       if (step.is_some()) return step;
