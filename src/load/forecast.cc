@@ -11,7 +11,8 @@
 namespace steelyard {
 namespace {
 
-constexpr double kWindowDecay = 0.8;  // of kEma and kPhases, from a window to the one before it
+constexpr double kEmaDecay = 0.5;    // from a window to the one before it
+constexpr double kPhaseDecay = 0.8;  // the same for kPhases
 constexpr int kPooledWindows = 4;
 static_assert(Forecaster::kMaxWindows <= Forecaster::kMaxRows, "every window has a row");
 // Of kRecency: the newest bin of a window weighs no more than this against that of the next window,
@@ -139,7 +140,7 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       Recency(recency);
       break;
     case Predictor::kEma:
-      Windows(kMaxWindows, kWindowDecay);
+      Windows(kMaxWindows, kEmaDecay);
       break;
     case Predictor::kPooled:
       Windows(kPooledWindows, 1.0);
@@ -222,7 +223,7 @@ void Forecaster::Phases() {
         }
       }
       if (window == windows_.rbegin()) traffic = tokens;
-      weight *= kWindowDecay;
+      weight *= kPhaseDecay;
     }
     if (!(traffic > 0.0)) {
       std::fill(profile.begin(), profile.end(), 0.0);

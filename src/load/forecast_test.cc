@@ -55,7 +55,7 @@ TEST(Forecaster, RecencyWeighsEachOlderBinLess) {
 
 TEST(Forecaster, EmaWeighsEachOlderWindowLessAndKeepsItsBinsApart) {
   EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kEma),
-              ElementsAre(ElementsAre(32, 16, 8, 8), ElementsAre(16, 32, 8, 8),
+              ElementsAre(ElementsAre(20, 10, 5, 5), ElementsAre(10, 20, 5, 5),
                           ElementsAre(30, 20, 20, 10), ElementsAre(20, 40, 10, 10)));
 }
 

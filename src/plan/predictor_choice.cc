@@ -43,9 +43,6 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
         {Predictor::kPooled, Predictor::kEma, Predictor::kRecency, Predictor::kLast});
     if (shape.num_phases > 1) candidates_.push_back(Predictor::kPhases);
   }
-  const auto recency = std::find(candidates_.begin(), candidates_.end(), Predictor::kRecency);
-  for_one_window_ =
-      recency == candidates_.end() ? 0 : static_cast<int>(recency - candidates_.begin());
   num_layers_ = shape.num_layers;
   num_slots_ = input.topology().num_slots();
   keeps_plans_ = input.history.size() > 1 && input.topology() == input.current->topology();
@@ -130,9 +127,6 @@ double PredictorChoice::Lead(int layer_idx, int candidate_idx) const {
 }
 
 int PredictorChoice::best(int layer_idx) const {
-  if (!keeps_plans_) {
-    return for_one_window_;
-  }
   int best = 0;
   double most = 0.0;
   for (int k = 0; k < static_cast<int>(candidates_.size()); ++k) {

@@ -42,8 +42,7 @@ class PredictorChoice {
              ScoreWorkspace& workspace);
   void FinishJudging();
 
-  /// Index into candidates(): the first where nothing has been judged, and kRecency for a single
-  /// window, whose bins it tells apart.
+  /// Index into candidates(): the first where no other leads.
   int best(int layer_idx) const;
   /// For plans on a candidate's forecast; at least 1.
   double price_factor(int candidate_idx) const { return totals_[candidate_idx].price_factor; }
@@ -87,7 +86,6 @@ class PredictorChoice {
 
   int num_layers_ = 0;
   size_t num_slots_ = 0;
-  int for_one_window_ = 0;  // index into candidates_
   bool remembers_ = false;
   bool keeps_plans_ = false;
   std::vector<Predictor> candidates_;

@@ -57,6 +57,38 @@ TEST_F(TwoRanks, ThePredictorWhosePlanWasBestIsUsedNext) {
   }
 }
 
+// Two layers of the same ranks, in which one plan is better, or worse, by the loads of that layer.
+TEST_F(TwoRanks, ALeadCountsOnlyBeyondTheDifferencesBetweenLayers) {
+  const Placement contiguous = Placement::Contiguous(Topology::Create(2, 2).value(), 4, 4).value();
+  const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 4, .num_experts = 4};
+  const std::vector<LoadWindow> history(2, LoadWindow(shape));
+  const PlanInput input{.current = &contiguous, .history = history};
+  const auto best_after = [&](const std::vector<std::vector<double>>& loads_of_layers) {
+    PredictorChoice before;
+    before.Begin(input, {});
+    for (int layer_idx = 0; layer_idx < 4; ++layer_idx) {
+      for (int k = 0; k < static_cast<int>(before.candidates().size()); ++k) {
+        const std::span<const int32_t> slots =
+            k == 2 ? std::span<const int32_t>(apart_) : contiguous.slot_to_expert(layer_idx);
+        std::copy(slots.begin(), slots.end(), before.plan(layer_idx, k).begin());
+      }
+    }
+    PredictorChoice after;
+    after.Begin(input, before.Remember(contiguous));
+    ScoreWorkspace workspace;
+    for (int layer_idx = 0; layer_idx < 4; ++layer_idx) {
+      const std::vector<double>& loads = loads_of_layers[layer_idx];
+      after.Judge(layer_idx, {loads.data(), 1, loads.size()}, contiguous.topology(), workspace);
+    }
+    after.FinishJudging();
+    return after.best(0);
+  };
+  const std::vector<double> better = {30, 30, 10, 10};  // where 0 and 1 are apart: 1 for 1.5
+  const std::vector<double> worse = {30, 10, 30, 10};
+  EXPECT_EQ(best_after({better, better, better, better}), 2);
+  EXPECT_EQ(best_after({better, better, better, worse}), 0);
+}
+
 // Loads 30 30 10 10: apart the imbalance is 1, together 60 / 40 = 1.5.
 TEST_F(TwoRanks, AMoveIsPricedByThePartOfItsGainThatCameTrue) {
   EXPECT_EQ(After(PlanWith(1, 0.5), {30, 30, 10, 10}).price_factor(1), 1.0);
@@ -65,12 +97,12 @@ TEST_F(TwoRanks, AMoveIsPricedByThePartOfItsGainThatCameTrue) {
   EXPECT_EQ(After(PlanWith(1, 0.5), {10, 10, 10, 10}).price_factor(2), 1.0);
 }
 
-TEST_F(TwoRanks, OneWindowIsPlannedOnItsBinsAndLeavesNoMemory) {
+TEST_F(TwoRanks, OneWindowIsPlannedOnItsBinsAlikeAndLeavesNoMemory) {
   history_.pop_back();
   PredictorChoice choice;
   choice.Begin(Input(), {});
   EXPECT_FALSE(choice.keeps_plans());
-  EXPECT_EQ(choice.candidates()[choice.best(0)], Predictor::kRecency);
+  EXPECT_EQ(choice.candidates()[choice.best(0)], Predictor::kPooled);
   EXPECT_TRUE(choice.Remember(contiguous_).values.empty());
 }
 

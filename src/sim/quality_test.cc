@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,7 +28,7 @@ struct Case {
 };
 
 struct Traffic {
-  explicit Traffic(const Case& c)
+  explicit Traffic(const Case& c, uint64_t seed = 1)
       : start(Placement::Contiguous(Topology::Create(c.num_ranks, c.slots_per_rank).value(),
                                     c.num_layers, c.num_experts)
                   .value()) {
@@ -37,7 +39,7 @@ struct Traffic {
     spec.num_experts = c.num_experts;
     spec.pairs_per_bin = c.pairs_per_bin;
     spec.period = 2 * kBinsPerWindow;
-    spec.seed = 1;
+    spec.seed = seed;
     windows = CutWindows(MakeSyntheticTrace(spec).value(), kBinsPerWindow).value();
   }
 
@@ -88,15 +90,23 @@ TEST(Quality, SteelyardIsLevelWithEveryPolicyAtAFractionOfTheReferencesMoves) {
   EXPECT_LE(4 * moves[false], reference_moves[false]);
 }
 
-TEST(Quality, TheChoiceAmongPredictorsIsAboutAsGoodAsTheBestOfThem) {
+// Where loads switch to what nobody has seen, one trace of few layers says little: which predictor
+// is best there is luck. So several are taken together.
+TEST(Quality, TheChoiceAmongPredictorsIsWithinAPercentOfTheBestOfThem) {
+  constexpr std::array kFixed = {Predictor::kLast, Predictor::kRecency, Predictor::kEma,
+                                 Predictor::kPooled};
   for (const Case& c : Cases()) {
     SCOPED_TRACE(NameOf(c));
-    const Traffic traffic(c);
-    double best = traffic.Replay("steelyard", Predictor::kLast).imbalance_next;
-    for (const Predictor fixed : {Predictor::kRecency, Predictor::kEma, Predictor::kPooled}) {
-      best = std::min(best, traffic.Replay("steelyard", fixed).imbalance_next);
+    double chosen = 0.0;
+    std::array<double, kFixed.size()> fixed = {};
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+      const Traffic traffic(c, seed);
+      chosen += traffic.Replay("steelyard").imbalance_next;
+      for (size_t i = 0; i < kFixed.size(); ++i) {
+        fixed[i] += traffic.Replay("steelyard", kFixed[i]).imbalance_next;
+      }
     }
-    EXPECT_LE(traffic.Replay("steelyard").imbalance_next, 1.02 * best);
+    EXPECT_LE(chosen, 1.01 * *std::min_element(fixed.begin(), fixed.end()));
   }
 }
 
