@@ -36,6 +36,7 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   copies_.assign(shape.num_experts, 0);
   best_copies_.assign(shape.num_experts, 0);
   with_unseen_.assign(static_cast<size_t>(shape.num_bins + 1) * shape.num_experts, 0.0);
+  sum_.assign(shape.num_experts, 0.0);
   SetNumBins(shape.num_bins + 1);
   SetNumBins(shape.num_bins);
 }
@@ -85,17 +86,13 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   return decision;
 }
 
-void LayerPlanner::ComputeBound(SplitRule split) {
+LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
   // Speeds are by their mean here, and what is no heavier than this is never in the way.
   const double mean_speed = topology_->total_speed() / topology_->num_live_ranks();
   constexpr double kFloor = kHeavyOnRank / kHeavyAgainstBest * LayerState::kMeanLoad;
-  tau_ =
-      mean_speed * PeakTime(state_.expert_loads(), *topology_, split, kFloor / mean_speed, score_);
+  tau_ = mean_speed *
+         PeakTime(state_.expert_loads(), *topology_, task.split, kFloor / mean_speed, score_);
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
-}
-
-LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
-  ComputeBound(task.split);
   double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
   if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;

@@ -54,14 +54,11 @@ class LayerPlanner {
 
  private:
   void SetNumBins(int num_bins);
-  void ComputeBound(SplitRule split);
-  void AddUnseen(const LayerTask& task);
-  void DropUnseen(const LayerTask& task);
   LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
   bool PlanFromScratch(const LayerTask& task, double settled_at);
   bool PlaceFromScratch(const LayerTask& task);
-  bool PlaceForUnseen(const LayerTask& task);
+  void PlaceForUnseen(const LayerTask& task);
   bool TryManyCounts();
   bool TryCounts();
   bool TryAllCounts(int expert, int spare, double close_enough);
@@ -105,6 +102,7 @@ class LayerPlanner {
   std::vector<int32_t> copies_;       // [num_experts] ranks that hold an expert
   std::vector<int32_t> best_copies_;  // [num_experts] of the best fillers
   std::vector<double> with_unseen_;   // [num_bins + 1, num_experts]
+  std::vector<double> sum_;           // [num_experts] of that
   std::vector<Step> log_;             // of the search
 };
 

@@ -17,6 +17,8 @@ constexpr int64_t kMaxCounts = 2000;
 // A plan from nothing is also made for loads that nobody has seen yet, of which no more is known
 // than that they are an expert's as likely as another's: so many of them for one of those at hand.
 constexpr double kUnseen = 0.1;
+// Steps towards them: most of what there is to win is won by the first.
+constexpr int kUnseenStepsPerBin = 10;
 
 /// Ways to deal `spare` copies to experts, with no regard to ranks. Requires: a small layer.
 int64_t NumCounts(int num_experts, int spare) {
@@ -59,54 +61,58 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
   return false;
 }
 
-// The loads at hand and, as one bin more, those that nobody has seen.
-void LayerPlanner::AddUnseen(const LayerTask& task) {
-  const size_t num_counts = task.bins.flat().size();
-  std::copy(task.bins.flat().begin(), task.bins.flat().end(), with_unseen_.begin());
-  double tokens = 0.0;
-  for (const double count : task.bins.flat()) tokens += count;
-  std::fill_n(with_unseen_.begin() + static_cast<ptrdiff_t>(num_counts), shape_.num_experts,
-              kUnseen * tokens / shape_.num_experts);
-  SetNumBins(shape_.num_bins + 1);
-  state_.SetLoads(Span2<const double>(with_unseen_.data(), shape_.num_bins, shape_.num_experts));
-  ComputeBound(task.split);
-}
-
-void LayerPlanner::DropUnseen(const LayerTask& task) {
-  SetNumBins(static_cast<int>(task.bins.num_rows()));
-  state_.SetLoads(task.bins);
-  ComputeBound(task.split);
-}
-
 // False, with the state as it was but for its base, where that is no better than what is in force.
 bool LayerPlanner::PlaceFromScratch(const LayerTask& task) {
   state_.WriteSlots(fitted_, in_state_);
   const double level = Objective();
   // The best even split of tokens serves as a start for other objectives.
   const bool is_start = is_weighted_ || is_costed_;
-  const bool for_unseen = !is_start && shape_.num_slots() > kMaxSlotsForCounts;
-  if (for_unseen && PlaceForUnseen(task) && Objective() < level) return true;
+  if (!is_start && shape_.num_slots() > kMaxSlotsForCounts) {
+    PlaceForUnseen(task);
+    if (Objective() < level) return true;
+  }
   best_objective_ = is_start ? std::numeric_limits<double>::infinity() : level;
-  const bool better = TryManyCounts();
-  if (better) {
+  if (TryManyCounts()) {
     labeller_.Label(task.in_force, best_slots_);
     state_.Assign(best_slots_);
-    if (!is_start || Objective() < level) return true;
+    if (Objective() < level) return true;
   }
   state_.Assign(in_state_);
   return false;
 }
 
-// The same with loads that nobody has seen as one bin more.
-bool LayerPlanner::PlaceForUnseen(const LayerTask& task) {
-  AddUnseen(task);
-  state_.Assign(in_state_);
-  best_objective_ = Objective();
-  const bool better = TryManyCounts();
-  if (better) labeller_.Label(task.in_force, best_slots_);
-  DropUnseen(task);
-  state_.Assign(better ? best_slots_ : in_state_);
-  return better;
+// A plan for all loads together, the unseen ones among them, made better bin by bin.
+void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
+  const int num_bins = shape_.num_bins;
+  const Span2<double> bins(with_unseen_.data(), num_bins + 1, shape_.num_experts);
+  const std::span<double> sum(sum_);
+  std::fill(sum.begin(), sum.end(), 0.0);
+  double tokens = 0.0;
+  for (int t = 0; t < num_bins; ++t) {
+    const std::span<const double> row = task.bins.row(t);
+    std::copy(row.begin(), row.end(), bins.row(t).begin());
+    for (int expert = 0; expert < shape_.num_experts; ++expert) {
+      sum[expert] += row[expert];
+      tokens += row[expert];
+    }
+  }
+  const double unseen = kUnseen * tokens / shape_.num_experts;
+  std::fill(bins.row(num_bins).begin(), bins.row(num_bins).end(), unseen);
+  for (double& load : sum) load += unseen;
+
+  SetNumBins(1);
+  state_.SetLoads({sum.data(), 1, sum.size()});
+  best_objective_ = std::numeric_limits<double>::infinity();
+  TryManyCounts();
+  SetNumBins(num_bins + 1);
+  state_.SetLoads(bins);
+  state_.Assign(best_slots_);
+  binwise_.Run(0.0, kUnseenStepsPerBin * num_bins, state_);
+  state_.WriteSlots(slots_, best_slots_);
+  labeller_.Label(task.in_force, best_slots_);
+  SetNumBins(num_bins);
+  state_.SetLoads(task.bins);
+  state_.Assign(best_slots_);
 }
 
 // True where the best is better than `best_objective_`.

@@ -19,8 +19,8 @@ class StepPath {
 
   /// Takes the steps that `find_step()` returns, one after another, until that is none, and leaves
   /// `state` at the point of this path where objective + price x moves was least: where it was, if
-  /// no point was better. `objective()` is that of the state as it is then, never below
-  /// `lower_bound`; `price` is that of a move, all in units of load.
+  /// no point was better. `objective()` is that of the state as it is then, and no lower than
+  /// `lower_bound` is asked for; `price` is that of a move, all in units of load.
   template <typename Objective, typename FindStep>
   void Follow(double price, double lower_bound, LayerState& state, Objective objective,
               FindStep find_step) {

@@ -254,7 +254,7 @@ TEST_F(DriftedLoad, IsRepairedWithinABreathOfTheReferenceAtAFifthOfItsMoves) {
   const std::unique_ptr<Policy> steelyard = MakeSteelyardPolicy();
   const std::unique_ptr<Policy> deepseek = MakeDeepseekPolicy();
   const Plan first = MakePlan(*steelyard, contiguous_, before_);
-  EXPECT_LE(first.imbalance_after(), 1.005);
+  EXPECT_LE(first.imbalance_after(), 1.01);
   const Plan ours = MakePlan(*steelyard, first.placement, after_);
   const Plan theirs =
       MakePlan(*deepseek, MakePlan(*deepseek, contiguous_, before_).placement, after_);

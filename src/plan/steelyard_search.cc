@@ -1,5 +1,7 @@
 #include "plan/steelyard_search.h"
 
+#include <algorithm>
+
 #include "plan/steelyard_repair.h"
 
 namespace steelyard {
@@ -31,8 +33,10 @@ void PathSearch::Run(const SearchOptions& options, LayerState& state) {
     }
     return cooling_.Find(state, options.price, enough);
   };
+  // Lower than settled is worth no move.
   path_.Follow(
-      options.price, options.lower_bound, state, [&] { return state.Objective(); }, find_step);
+      options.price, std::max(options.lower_bound, options.settled_at), state,
+      [&] { return state.Objective(); }, find_step);
 }
 
 }  // namespace steelyard
