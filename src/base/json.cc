@@ -15,15 +15,22 @@ namespace {
 constexpr int kMaxNesting = 64;
 constexpr size_t kMaxReasonBytes = 240;
 
+// Where a text is from.
+struct Source {
+  std::string_view name;
+  int64_t first_line;
+};
+
 // "source: line L, column C: reason" for the byte at `offset`; columns count bytes from 1.
-Status ErrorAt(std::string_view source, std::string_view text, size_t offset,
+Status ErrorAt(const Source& source, std::string_view text, size_t offset,
                std::string_view reason) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
-  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const int64_t line = source.first_line + std::count(before.begin(), before.end(), '\n');
   const size_t last_newline = before.rfind('\n');
   const size_t column =
       last_newline == std::string_view::npos ? before.size() + 1 : before.size() - last_newline;
-  return InvalidArgument(fmt::format("{}: line {}, column {}: {}", source, line, column, reason));
+  return InvalidArgument(
+      fmt::format("{}: line {}, column {}: {}", source.name, line, column, reason));
 }
 
 // The length of the UTF-8 sequence at the start of `text`, 0 when there is none (table 3-7 of the
@@ -55,7 +62,7 @@ size_t Utf8Length(std::string_view text) {
   return length;
 }
 
-Status CheckUtf8(std::string_view text, std::string_view source) {
+Status CheckUtf8(std::string_view text, const Source& source) {
   for (size_t i = 0; i < text.size();) {
     const size_t length = Utf8Length(text.substr(i));
     if (length == 0) {
@@ -68,7 +75,7 @@ Status CheckUtf8(std::string_view text, std::string_view source) {
 
 // Before parsing, because a deep value is costly to make and walked recursively by whoever reads
 // it. Counts colons, each of which follows a key if the text is JSON.
-Status CheckNesting(std::string_view text, std::string_view source, size_t* num_keys) {
+Status CheckNesting(std::string_view text, const Source& source, size_t* num_keys) {
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -124,7 +131,7 @@ size_t CountKeys(const Json& value) {
 }
 
 // Where the first key stands that its object has already. Requires: JSON that has one.
-Status DuplicateKeyError(std::string_view text, std::string_view source) {
+Status DuplicateKeyError(std::string_view text, const Source& source) {
   std::vector<std::set<std::string>> seen;  // of each object or array that is open
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '[' || text[i] == '{') {
@@ -145,7 +152,7 @@ Status DuplicateKeyError(std::string_view text, std::string_view source) {
       }
     }
   }
-  return Internal(fmt::format("{}: no key is there twice", source));
+  return Internal(fmt::format("{}: no key is there twice", source.name));
 }
 
 // nlohmann writes "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
@@ -198,7 +205,8 @@ class ErrorFinder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-Result<Json> ParseJson(std::string_view text, std::string_view source) {
+Result<Json> ParseJson(std::string_view text, std::string_view name, int64_t first_line) {
+  const Source source = {name, first_line};
   STEELYARD_RETURN_IF_ERROR(CheckUtf8(text, source));
   size_t num_keys = 0;
   STEELYARD_RETURN_IF_ERROR(CheckNesting(text, source, &num_keys));

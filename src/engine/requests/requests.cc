@@ -131,7 +131,7 @@ Result<std::vector<Request>> ParseRequests(std::string_view text, const std::str
       continue;
     }
     const std::string place = fmt::format("{}: line {}", source, number);
-    STEELYARD_ASSIGN_OR_RETURN(const Json json, ParseJson(line, place));
+    STEELYARD_ASSIGN_OR_RETURN(const Json json, ParseJson(line, source, number));
     const JsonField root(json, place);
     STEELYARD_ASSIGN_OR_RETURN(Request request, ParseRequest(root, tokenizer, limits));
     if (!ids.insert(request.id).second) {

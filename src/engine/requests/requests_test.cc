@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "base/test_scale.h"
@@ -85,11 +88,20 @@ TEST(Requests, AnIdIsAsLongAsAFileNameAllows) {
             "r.jsonl: line 2: id: \"fives\" has 5 bytes, but the name of a file has room for 4");
 }
 
+TEST(Requests, SaysWhereALineIsNoJson) {
+  const std::string good = R"({"id":"good","prompt":"a","max_new_tokens":1})";
+  for (const auto& [line, place] : std::vector<std::pair<std::string, std::string>>{
+           {"{", "column 2: "},
+           {R"({"id":"x"} {})", "column 12: "},
+           {"{\"id\":\"\xFF\"}", "column 8: the text is not UTF-8"},
+           {R"({"id":"x","id":"y"})", "column 11: key \"id\" is there twice in one object"}}) {
+    EXPECT_THAT(Parse(good + "\n\n" + line + "\n").status().message(),
+                StartsWith("r.jsonl: line 3, " + place));
+  }
+}
+
 TEST(Requests, RefusesALineThatIsNoRequest) {
   ExpectRefused({
-      {"{", "line 1, column 2: "},
-      {R"({"id":"x"} {})", "line 1, column 12: "},
-      {"{\"id\":\"\xFF\"}", "line 1, column 8: the text is not UTF-8"},
       {"[1]", "must be an object, but is an array"},
       {R"({"prompt":"a","max_new_tokens":1})", "id: is missing"},
       {R"({"id":3,"prompt":"a","max_new_tokens":1})", "id: must be a string, but is 3"},
