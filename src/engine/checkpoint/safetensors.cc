@@ -6,7 +6,6 @@
 #include <bit>
 #include <cstring>
 #include <optional>
-#include <unordered_set>
 #include <utility>
 
 #include "base/json.h"
@@ -47,24 +46,6 @@ Result<DType> ParseDType(const JsonField& field) {
     }
   }
   return field.Error(fmt::format("{} is not a dtype known here", Quoted(name)));
-}
-
-// A JSON object drops all but one of two equal keys without a word, so they are looked for in the
-// text.
-std::optional<std::string> FindRepeatedName(std::string_view header) {
-  std::unordered_set<std::string> names;
-  std::optional<std::string> repeated;
-  const auto visit = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (event != Json::parse_event_t::key || depth != 1) {
-      return true;
-    }
-    if (!names.insert(parsed.get_ref<const std::string&>()).second) {
-      repeated = parsed.get<std::string>();
-    }
-    return false;  // keeps nothing
-  };
-  [[maybe_unused]] const Json nothing = Json::parse(header, visit, /*allow_exceptions=*/false);
-  return repeated;
 }
 
 Status CheckMetadata(const JsonField& metadata) {
@@ -193,9 +174,6 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> contents, const st
   STEELYARD_ASSIGN_OR_RETURN(const Json json, ParseJson(text, source));
   const JsonField header(json, source);
   STEELYARD_RETURN_IF_ERROR(header.RequireObject());
-  if (const std::optional<std::string> name = FindRepeatedName(text); name.has_value()) {
-    return header.Error(fmt::format("{} stands in it twice", Quoted(*name)));
-  }
   const std::span<const std::byte> data = contents.subspan(kLengthBytes + text.size());
   TensorMap tensors;
   for (const auto& item : json.items()) {

@@ -156,7 +156,7 @@ TEST(Safetensors, RefusesWhatContradictsItself) {
       {SafetensorsBytes(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
                             "x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
                         "1"),
-       "w.safetensors: header: \"x\" stands in it twice"},
+       "w.safetensors: header: line 2, column 29: key \"x\" is there twice in one object"},
       {Pair("0,4", "2,6", 6),
        "w.safetensors: tensor \"b\": its data_offsets overlap another tensor's"},
       {Pair("0,4", "0,4", 4),
