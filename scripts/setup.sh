@@ -9,9 +9,9 @@ set -euo pipefail
 
 tools="build-essential cmake ninja-build pkg-config git ccache python3"
 # Debian's oneDNN looks for OpenCL when CMake looks for oneDNN, and only recommends it.
-libraries="libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
-  libxxhash-dev libyaml-cpp-dev libzip-dev libhdf5-dev libdnnl-dev ocl-icd-opencl-dev libgtest-dev
-  libgmock-dev libbenchmark-dev"
+libraries="libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev libpcre2-dev
+  libutf8proc-dev libxxhash-dev libyaml-cpp-dev libzip-dev libhdf5-dev libdnnl-dev ocl-icd-opencl-dev
+  libgtest-dev libgmock-dev libbenchmark-dev"
 
 case "${1:-}" in
   build) wanted="$tools $libraries" ;;

@@ -1,291 +1,100 @@
 #include "toml.h"
 
 #include <fmt/format.h>
+#include <toml++/toml.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cstdint>
-#include <system_error>
+#include <optional>
 #include <utility>
 
 namespace steelyard {
 namespace {
 
-constexpr size_t kMostShown = 40;
+// The library goes down into tables by recursion, and every "a." of a key is one: this many bytes
+// take less than 5 MiB of stack.
+constexpr size_t kMostBytes = 32 << 10;
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-bool IsOfBareKey(char c) {
-  return IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
+Status Fail(toml::source_index line, std::string_view rule) {
+  return InvalidArgument(fmt::format("line {}: {}", line, rule));
 }
 
-// Passes over the digits at the start of `text`, with single underscores between them; false where
-// there are none.
-bool TakeDigits(std::string_view& text) {
-  size_t size = 0;
-  while (size < text.size() && (IsDigit(text[size]) || (text[size] == '_' && size > 0))) {
-    if (text[size] == '_' && (size + 1 == text.size() || !IsDigit(text[size + 1]))) {
-      return false;
+// The library quotes the file as it is, and cuts what is long within a character.
+std::string Printable(std::string_view text) {
+  std::string printable(text);
+  std::replace_if(
+      printable.begin(), printable.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return printable;
+}
+
+// Nothing where `node` is a table, a list or a date. A whole number that is written as a float
+// keeps its point.
+std::optional<std::string> TextOf(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return fmt::format("{}", number->get());
+  if (const auto* number = node.as_floating_point()) return fmt::format("{:#}", number->get());
+  if (const auto* is_true = node.as_boolean()) return fmt::format("{}", is_true->get());
+  return std::nullopt;
+}
+
+Result<TomlEntry> MakeEntry(const toml::key& key, const toml::node& node) {
+  TomlEntry entry{std::string(key.str()), {}, static_cast<int>(key.source().begin.line)};
+  const auto add = [&entry](const toml::node& value) {
+    std::optional<std::string> text = TextOf(value);
+    if (!text) {
+      return Fail(
+          value.source().begin.line,
+          fmt::format("{}: neither text, a number, true or false, nor a list of these", entry.key));
     }
-    ++size;
+    entry.values.push_back(*std::move(text));
+    return Status::Ok();
+  };
+  const toml::array* list = node.as_array();
+  if (list == nullptr) {
+    STEELYARD_RETURN_IF_ERROR(add(node));
+    return entry;
   }
-  text.remove_prefix(size);
-  return size > 0;
-}
-
-// A decimal number as TOML writes it: no leading zeros, digits on both sides of a point.
-bool IsNumber(std::string_view text) {
-  if (!text.empty() && (text[0] == '+' || text[0] == '-')) {
-    text.remove_prefix(1);
+  for (const toml::node& value : *list) {
+    STEELYARD_RETURN_IF_ERROR(add(value));
   }
-  if (text == "inf" || text == "nan") {
-    return true;
+  if (entry.values.empty()) {
+    return Fail(node.source().begin.line, fmt::format("{}: the list is empty", entry.key));
   }
-  if ((text.size() > 1 && text[0] == '0' && (IsDigit(text[1]) || text[1] == '_')) ||
-      !TakeDigits(text)) {
-    return false;
-  }
-  if (text.starts_with('.')) {
-    text.remove_prefix(1);
-    if (!TakeDigits(text)) {
-      return false;
-    }
-  }
-  if (text.starts_with('e') || text.starts_with('E')) {
-    text.remove_prefix(text.size() > 1 && (text[1] == '+' || text[1] == '-') ? 2 : 1);
-    if (!TakeDigits(text)) {
-      return false;
-    }
-  }
-  return text.empty();
-}
-
-// False where `code` is no character.
-bool AppendUtf8(uint32_t code, std::string& text) {
-  const auto append = [&text](uint32_t byte) { text += static_cast<char>(byte); };
-  const auto follow = [&append, code](int shift) { append(0x80 | (code >> shift & 0x3F)); };
-  if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
-    return false;
-  }
-  if (code < 0x80) {
-    append(code);
-  } else if (code < 0x800) {
-    append(0xC0 | code >> 6);
-    follow(0);
-  } else if (code < 0x10000) {
-    append(0xE0 | code >> 12);
-    follow(6);
-    follow(0);
-  } else {
-    append(0xF0 | code >> 18);
-    follow(12);
-    follow(6);
-    follow(0);
-  }
-  return true;
-}
-
-class Parser {
- public:
-  explicit Parser(std::string_view text) : text_(text) {}
-
-  Result<std::vector<TomlTable>> Parse();
-
- private:
-  bool AtEnd() const { return at_ == text_.size(); }
-  char Peek() const { return AtEnd() ? '\0' : text_[at_]; }
-  bool Take(char c) {
-    const bool is_there = !AtEnd() && text_[at_] == c;
-    at_ += is_there ? 1 : 0;
-    return is_there;
-  }
-  Status Fail(std::string_view rule) const {
-    return InvalidArgument(fmt::format("line {}: {}", line_, rule));
-  }
-
-  void SkipBlanks();
-  void SkipLines();
-  Status EndLine(std::string_view what);
-  Status Header();
-  Status Entry();
-  Result<std::string> Key();
-  Status List(std::vector<std::string>& values);
-  Result<std::string> Scalar();
-  Result<std::string> Quoted(char quote);
-  Result<uint32_t> Escaped();
-
-  std::string_view text_;
-  size_t at_ = 0;
-  int line_ = 1;
-  std::vector<TomlTable> tables_ = {{"", 1}};
-};
-
-// And a comment.
-void Parser::SkipBlanks() {
-  at_ = std::min(text_.find_first_not_of(" \t", at_), text_.size());
-  if (Peek() == '#') {
-    at_ = std::min(text_.find('\n', at_), text_.size());
-  }
-  if (text_.substr(at_, 2) == "\r\n") {
-    ++at_;
-  }
-}
-
-void Parser::SkipLines() {
-  for (SkipBlanks(); Take('\n'); SkipBlanks()) {
-    ++line_;
-  }
-}
-
-Status Parser::EndLine(std::string_view what) {
-  SkipBlanks();
-  return AtEnd() || Peek() == '\n' ? Status::Ok()
-                                   : Fail(fmt::format("more follows {} on its line", what));
-}
-
-Result<std::vector<TomlTable>> Parser::Parse() {
-  for (SkipLines(); !AtEnd(); SkipLines()) {
-    STEELYARD_RETURN_IF_ERROR(Peek() == '[' ? Header() : Entry());
-  }
-  return std::move(tables_);
-}
-
-Status Parser::Header() {
-  Take('[');
-  if (Peek() == '[') {
-    return Fail("lists of tables are not supported");
-  }
-  SkipBlanks();
-  STEELYARD_ASSIGN_OR_RETURN(const std::string name, Key());
-  SkipBlanks();
-  if (!Take(']')) {
-    return Fail(fmt::format("[{}: no ] follows", name));
-  }
-  const auto same = std::find_if(tables_.begin() + 1, tables_.end(),
-                                 [&name](const TomlTable& table) { return table.name == name; });
-  if (same != tables_.end()) {
-    return Fail(fmt::format("[{}] is there twice, first in line {}", name, same->line));
-  }
-  tables_.push_back({name, line_});
-  return EndLine(fmt::format("[{}]", name));
-}
-
-Status Parser::Entry() {
-  TomlEntry entry{{}, {}, line_};
-  STEELYARD_ASSIGN_OR_RETURN(entry.key, Key());
-  std::vector<TomlEntry>& entries = tables_.back().entries;
-  for (const TomlEntry& other : entries) {
-    if (other.key == entry.key) {
-      return Fail(fmt::format("{} is there twice, first in line {}", entry.key, other.line));
-    }
-  }
-  SkipBlanks();
-  if (!Take('=')) {
-    return Fail(fmt::format("no = follows {}", entry.key));
-  }
-  SkipBlanks();
-  if (Take('[')) {
-    STEELYARD_RETURN_IF_ERROR(List(entry.values));
-  } else {
-    STEELYARD_ASSIGN_OR_RETURN(entry.values.emplace_back(), Scalar());
-  }
-  STEELYARD_RETURN_IF_ERROR(EndLine(fmt::format("the value of {}", entry.key)));
-  entries.push_back(std::move(entry));
-  return Status::Ok();
-}
-
-Result<std::string> Parser::Key() {
-  if (Peek() == '"' || Peek() == '\'') {
-    return Quoted(text_[at_++]);
-  }
-  const size_t begin = at_;
-  while (!AtEnd() && IsOfBareKey(text_[at_])) {
-    ++at_;
-  }
-  if (at_ == begin) {
-    return Fail("a key, or [ and the name of a table, must begin the line");
-  }
-  return std::string(text_.substr(begin, at_ - begin));
-}
-
-Status Parser::List(std::vector<std::string>& values) {
-  for (SkipLines(); !Take(']'); SkipLines()) {
-    if (AtEnd()) {
-      return Fail("no ] ends the list");
-    }
-    STEELYARD_ASSIGN_OR_RETURN(values.emplace_back(), Scalar());
-    SkipLines();
-    if (!AtEnd() && !Take(',') && Peek() != ']') {
-      return Fail("neither , nor ] follows an entry of the list");
-    }
-  }
-  return values.empty() ? Fail("the list is empty") : Status::Ok();
-}
-
-Result<std::string> Parser::Scalar() {
-  if (text_.substr(at_, 3) == "\"\"\"" || text_.substr(at_, 3) == "'''") {
-    return Fail("text over several lines is not supported");
-  }
-  if (Peek() == '"' || Peek() == '\'') {
-    return Quoted(text_[at_++]);
-  }
-  const size_t end = std::min(text_.find_first_of(" \t\r\n,]#", at_), text_.size());
-  std::string word(text_.substr(at_, end - at_));
-  if (word != "true" && word != "false" && !IsNumber(word)) {
-    return Fail(word.empty()
-                    ? "a value is missing"
-                    : fmt::format("{}: neither a number, nor true or false, nor text in quotes",
-                                  word.substr(0, kMostShown)));
-  }
-  at_ = end;
-  std::erase(word, '_');
-  return word.starts_with('+') ? word.substr(1) : word;
-}
-
-Result<std::string> Parser::Quoted(char quote) {
-  std::string text;
-  while (!Take(quote)) {
-    const char c = Peek();
-    if (AtEnd() || c == '\n' || c == '\r') {
-      return Fail(fmt::format("no {} ends the text", quote));
-    }
-    ++at_;
-    if (c != '\\' || quote == '\'') {
-      text += c;
-      continue;
-    }
-    STEELYARD_ASSIGN_OR_RETURN(const uint32_t code, Escaped());
-    if (!AppendUtf8(code, text)) {
-      return Fail(fmt::format("U+{:04X} is no character", code));
-    }
-  }
-  return text;
-}
-
-// What stands after a backslash.
-Result<uint32_t> Parser::Escaped() {
-  const char kind = Peek();
-  constexpr std::string_view kKinds = "btnfr\"\\";
-  constexpr std::string_view kMeant = "\b\t\n\f\r\"\\";
-  if (const size_t i = kKinds.find(kind); !AtEnd() && i != std::string_view::npos) {
-    ++at_;
-    return static_cast<uint32_t>(kMeant[i]);
-  }
-  const size_t num_digits = kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
-  const std::string_view digits = text_.substr(std::min(at_ + 1, text_.size()), num_digits);
-  uint32_t code = 0;
-  const auto [rest, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
-  if (num_digits == 0 || digits.size() != num_digits || error != std::errc() ||
-      rest != digits.data() + digits.size()) {
-    return Fail("a backslash begins nothing that is known; \\\\ is one itself");
-  }
-  at_ += 1 + num_digits;
-  return code;
+  return entry;
 }
 
 }  // namespace
 
-Result<std::vector<TomlTable>> ParseToml(std::string_view text) { return Parser(text).Parse(); }
+Result<std::vector<TomlTable>> ParseToml(std::string_view text) {
+  if (text.size() > kMostBytes) {
+    return InvalidArgument(fmt::format("it is larger than {} KiB", kMostBytes >> 10));
+  }
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return Fail(error.source().begin.line, Printable(error.description()));
+  }
+  // The library sorts by key.
+  const auto is_earlier = [](const auto& a, const auto& b) { return a.line < b.line; };
+  std::vector<TomlTable> tables = {{"", 1}};
+  for (const auto& [key, node] : root) {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      STEELYARD_ASSIGN_OR_RETURN(tables[0].entries.emplace_back(), MakeEntry(key, node));
+      continue;
+    }
+    TomlTable& named = tables.emplace_back();
+    named.name = key.str();
+    named.line = static_cast<int>(key.source().begin.line);
+    for (const auto& [inner_key, inner_node] : *table) {
+      STEELYARD_ASSIGN_OR_RETURN(named.entries.emplace_back(), MakeEntry(inner_key, inner_node));
+    }
+  }
+  std::stable_sort(tables.begin() + 1, tables.end(), is_earlier);
+  for (TomlTable& table : tables) {
+    std::stable_sort(table.entries.begin(), table.entries.end(), is_earlier);
+  }
+  return tables;
+}
 
 }  // namespace steelyard

@@ -12,19 +12,20 @@ namespace steelyard {
 
 struct TomlEntry {
   std::string key;
-  std::vector<std::string> values;  // as text; one, or those of a list
+  std::vector<std::string> values;  // as text, integers in decimal; one, or those of a list
   int line = 0;                     // from 1
 };
 
 struct TomlTable {
   std::string name;  // empty for what stands above all tables
   int line = 0;
-  std::vector<TomlEntry> entries = {};
+  std::vector<TomlEntry> entries = {};  // by line
 };
 
-/// All tables in order, first the one without a name. Fails with kInvalidArgument, naming the line
-/// and the rule, for what is no TOML, what is TOML beyond the above (tables in tables, dates, text
-/// over several lines, numbers in hexadecimal), and a key or table that is there twice.
+/// All tables by line, first the one without a name. Fails with kInvalidArgument, naming the line
+/// and the rule, for what is no TOML, which includes a key or table that is there twice, and for
+/// what is TOML beyond the above (tables in tables or lists, dates, lists that are empty or hold
+/// lists); and for text of more than 32 KiB.
 Result<std::vector<TomlTable>> ParseToml(std::string_view text);
 
 }  // namespace steelyard

@@ -44,44 +44,59 @@ TEST_F(ConfigFile, EveryKindOfValueIsTaken) {
 
 TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
   const std::pair<const char*, const char*> rows[] = {
-      {"ranks = = 4", "line 1: =: neither a number, nor true or false, nor text in quotes"},
-      {"ranks =", "line 1: a value is missing"},
-      {"ranks", "line 1: no = follows ranks"},
-      {"\n= 4", "line 2: a key, or [ and the name of a table, must begin the line"},
-      {"x", "line 1: no = follows x"},
-      {"ranks = 4 4", "line 1: more follows the value of ranks on its line"},
-      {"ranks = 04", "line 1: 04: neither a number"},
-      {"ranks = 0x4", "line 1: 0x4: neither a number"},
-      {"ranks = 1__0", "line 1: 1__0: neither a number"},
-      {"price = .5", "line 1: .5: neither a number"},
-      {"price = 1.", "line 1: 1.: neither a number"},
-      {"price = 1979-05-27", "line 1: 1979-05-27: neither a number"},
-      {"policy = steelyard", "line 1: steelyard: neither a number"},
-      {"policy = \"steelyard", "line 1: no \" ends the text"},
-      {"policy = 'steelyard\n'", "line 1: no ' ends the text"},
-      {"policy = \"\\x\"", "line 1: a backslash begins nothing that is known"},
-      {"policy = \"\\ud800\"", "line 1: U+D800 is no character"},
-      {"policy = \"\"\"steelyard\"\"\"", "line 1: text over several lines is not supported"},
-      {"slots = [3, 3", "line 1: no ] ends the list"},
-      {"slots = [3 3]", "line 1: neither , nor ] follows an entry of the list"},
-      {"slots = [3,\n[3]]", "line 2: [3: neither a number"},
-      {"slots = []", "line 1: the list is empty"},
-      {"slots = {a = 1}", "line 1: {a: neither a number"},
-      {"plan.ranks = 4", "line 1: no = follows plan"},
-      {"ranks = 4\n\nranks = 4", "line 3: ranks is there twice, first in line 1"},
+      {"ranks = = 4", "line 1: Error while parsing value: could not determine value type"},
+      {"ranks =", "line 1: Error while parsing key-value pair: encountered end-of-file"},
+      {"ranks", "line 1: Error while parsing key-value pair: encountered end-of-file"},
+      {"\n= 4",
+       "line 2: Error while parsing root table: expected keys, tables, whitespace or comments, saw "
+       "'='"},
+      {"ranks = 4 4",
+       "line 1: Error while parsing key-value pair: expected a comment or whitespace, saw '4'"},
+      {"ranks = 4 \xC2\x85",
+       "line 1: Error while parsing key-value pair: expected a comment or whitespace, saw '\?\?'"},
+      {"ranks = 4 # \xFF", "line 1: Encountered invalid utf-8 sequence"},
+      {"ranks = 04", "line 1: Error while parsing decimal integer: leading zeroes are prohibited"},
+      {"ranks = 1__0", "line 1: Error while parsing decimal integer: underscores may only follow "},
+      {"ranks = 9223372036854775808",
+       "line 1: Error while parsing decimal integer: '9223372036854775808' is not representable"},
+      {"price = .5", "line 1: Error while parsing floating-point: expected decimal digit, saw '.'"},
+      {"price = 1.", "line 1: Error while parsing floating-point: encountered end-of-file"},
+      {"price = 1979-05-27",
+       "line 1: price: neither text, a number, true or false, nor a list of these"},
+      {"policy = steelyard", "line 1: Error while parsing value: could not determine value type"},
+      {"policy = \"steelyard", "line 1: Error while parsing string: encountered end-of-file"},
+      {"policy = 'steelyard\n'", "line 1: Error while parsing literal string: control characters "},
+      {"policy = \"\\x\"", "line 1: Error while parsing string: escape sequence '\\x' is not "},
+      {"policy = \"\\ud800\"",
+       "line 1: Error while parsing unicode scalar sequence: unicode surrogates "},
+      {"slots = [3, 3", "line 1: Error while parsing array: encountered end-of-file"},
+      {"slots = [3 3]",
+       "line 1: Error while parsing array: expected comma or closing ']', saw '3'"},
+      {"slots = [3,\n[3]]", "line 2: slots: neither text, a number, true or false, nor a list"},
+      {"slots = []", "line 1: slots: the list is empty"},
+      {"slots = {a = 1}", "line 1: [slots]: no such subcommand"},
+      {"plan.slots.a = 1", "line 1: slots: neither text, a number, true or false, nor a list"},
+      {"\n[plan.slots]\n", "line 2: slots: neither text, a number, true or false, nor a list"},
+      {"ranks = 4\n\nranks = 4",
+       "line 3: Error while parsing key-value pair: cannot redefine existing integer 'ranks'"},
       {"ranks = 4\n[plan]\nranks = 4",
        "line 3: ranks is there twice: at the top, and under [plan]"},
-      {"[plan]\n[run]\n[plan]\n", "line 3: [plan] is there twice, first in line 1"},
-      {"[plan\n", "line 1: [plan: no ] follows"},
-      {"[[plan]]\n", "line 1: lists of tables are not supported"},
-      {"[plan] ranks = 4\n", "line 1: more follows [plan] on its line"},
+      {"[plan]\n[run]\n[plan]\n",
+       "line 3: Error while parsing table header: cannot redefine existing table 'plan'"},
+      {"[plan\n", "line 1: Error while parsing table header: expected ']', saw '\\n'"},
+      {"[[plan]]\n", "line 1: plan: neither text, a number, true or false, nor a list of these"},
+      {"[plan] ranks = 4\n",
+       "line 1: Error while parsing table header: expected a comment or whitespace, saw 'r'"},
       {"[plam]\nranks = 4\n", "line 1: [plam]: no such subcommand"},
-      {"[run]\nranks = \n", "line 2: a value is missing"},  // although nobody asked for it
+      {"[run]\nranks = \n",  // although nobody asked for it
+       "line 2: Error while parsing key-value pair: expected value, saw '\\n'"},
       {"rankz = 4", "line 1: rankz: not an option of plan"},
       {"help = true", "line 1: help: not an option of plan"},
       {"config = 'd.toml'", "line 1: config: not an option of plan"},
       {"[plan]\n\nranks = 0", "line 3: --ranks: 0: not a whole number from 1 to 16384"},
+      {"[run]\nranks = 4\n[plan]\nrankz = 1\na = 2\n", "line 4: rankz: not an option of plan"},
       {"ranks = 2.5", "line 1: --ranks: 2.5: not a whole number"},
+      {"ranks = 4.0", "line 1: --ranks: 4.0: not a whole number"},
       {"price = -inf", "line 1: --price: -inf: not a finite number from 0 on"},
       {"policy = 'snake'", "line 1: --policy: snake: not one of steelyard, "},
       {"split = 'odd'", "line 1: --split odd: neither even nor weighted"},
@@ -98,6 +113,36 @@ TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
         << text;
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     EXPECT_EQ(result.out, "") << text;
+  }
+}
+
+TEST_F(ConfigFile, MayWriteTablesNumbersAndTextAsTomlAllows) {
+  Write("c.toml", "ranks = 4\nprice = 1.05\npolicy = 'steelyard'\n");
+  const std::string plain = RunJson(Plan({}))["digest"];
+  for (const char* text : {"ranks = 0x4\nprice = 105e-2\n", "plan.ranks = 4\nplan.price = +1.05\n",
+                           "plan = {price = 1.05, ranks = 0b100}\npolicy = '''\nsteelyard'''\n"}) {
+    Write("c.toml", text);
+    EXPECT_EQ(RunJson(Plan({}))["digest"], plain) << text;
+  }
+}
+
+TEST_F(ConfigFile, ThatGoesTooDeepOrIsTooLargeIsRefused) {
+  std::string steps;
+  for (int i = 0; i < 16'000; ++i) {
+    steps += ".a";
+  }
+  const std::pair<std::string, const char*> rows[] = {
+      {std::string(30'000, '['), "line 1: Error while parsing key: "},
+      {"slots = " + std::string(30'000, '['), "line 1: Error while parsing value: exceeded "},
+      {"[plan" + steps + "]", "line 1: a: neither text, a number"},
+      {"plan" + steps + " = 4", "line 1: a: neither text, a number"},
+      {std::string(100'000, '['), "it is larger than 32 KiB"},
+  };
+  for (const auto& [text, message] : rows) {
+    Write("c.toml", text);
+    const CommandResult result = Run(Plan({"--ranks", "4"}));
+    EXPECT_EQ(result.exit_code, 2) << message;
+    EXPECT_THAT(result.err, testing::StartsWith(std::string("steelyard: c.toml: ") + message));
   }
 }
 
