@@ -29,7 +29,7 @@ class ConfigReader final : public CLI::ConfigTOML {
   const std::function<void(CLI::App&)> add_commands_;
 };
 
-// Gives the value to a subcommand that does nothing: the one that was chosen looks only at what the
+// Gives the value to a subcommand that is never run: the one that was chosen looks only at what the
 // command line leaves open.
 void ConfigReader::CheckEntry(const std::string& command, const TomlEntry& entry,
                               const std::string& place) const {
@@ -40,7 +40,8 @@ void ConfigReader::CheckEntry(const std::string& command, const TomlEntry& entry
   if (entry.key == "help" || chosen->get_option_no_throw(option) == nullptr) {
     throw UsageError{fmt::format("{}: {}: not an option of {}", place, entry.key, command)};
   }
-  chosen->final_callback({});
+  // Once all is read, and before the subcommand would run. Its body stays: that owns its options.
+  scratch.parse_complete_callback([] { throw CLI::Success(); });
   for (CLI::Option* other : chosen->get_options()) {
     other->required(false);
     for (CLI::Option* needed : other->get_needs()) {
@@ -58,6 +59,8 @@ void ConfigReader::CheckEntry(const std::string& command, const TomlEntry& entry
   std::reverse(args.begin(), args.end());  // as the library takes them
   try {
     scratch.parse(std::move(args));
+  } catch (const CLI::Success&) {
+    return;
   } catch (const CLI::ParseError& error) {
     throw UsageError{fmt::format("{}: {}", place, error.what())};
   } catch (const UsageError& error) {

@@ -116,6 +116,41 @@ TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
   }
 }
 
+// Text longer than a string holds in itself, a number, a flag and a list, of every subcommand. None
+// comes to run: an option that it does not have follows.
+TEST_F(ConfigFile, GivesEverySubcommandTextNumbersAndLists) {
+  const std::string path = "'" + std::string(100, 'x') + "'";
+  const std::pair<std::string, std::string> rows[] = {
+      {"run", "model = PATH\nwindow = 8\nprice = 0.5\njson = true\nbalance = 'off'\n"},
+      {"record", "model = PATH\nout = PATH\nbins = 8\nseed = 1\njson = true\n"},
+      {"plan", "loads = PATH\nranks = 4\nslots = [3, 3, 3, 3]\nsplit = 'even'\njson = true\n"},
+      {"replay",
+       "trace = PATH\nranks = 2\npolicies = ['static', 'swift']\nprice = [0.1, 0.2]\n"
+       "gated = true\nspeeds = [1, 0.5]\n"},
+      {"convert", "to = 'sglang'\nranks = 2\nbins = '0:4'\nmoe-layers = [1, 2]\njson = true\n"},
+      {"inspect", "loads = PATH\nranks = 2\nslots = [3, 3]\nmoe-layers = [1, 2]\njson = true\n"},
+      {"demo", "model = PATH\nout = PATH\nranks = 2\nwindow = 8\njson = true\n"},
+  };
+  for (const auto& [command, options] : rows) {
+    std::string text = options;
+    for (size_t at = 0; (at = text.find("PATH")) != std::string::npos;) {
+      text.replace(at, 4, path);
+    }
+    Write("c.toml", text + "last = 1\n");
+    const CommandResult result = Run({command, "--config", "c.toml"});
+    EXPECT_EQ(result.exit_code, 2) << command;
+    EXPECT_EQ(result.err, "steelyard: c.toml: line " +
+                              std::to_string(std::count(text.begin(), text.end(), '\n') + 1) +
+                              ": last: not an option of " + command + "\n");
+  }
+}
+
+TEST_F(ConfigFile, OfReplayMayLeaveNothingToTheCommandLine) {
+  Write("c.toml", "trace = 'b.json'\nranks = 2\npolicies = 'static'\njson = true\n");
+  Write("b.json", "[[[1,2,3,4]],[[4,3,2,1]]]");
+  EXPECT_EQ(RunJson({"--config", "c.toml", "replay"})["policies"][0]["policy"], "static");
+}
+
 TEST_F(ConfigFile, MayWriteTablesNumbersAndTextAsTomlAllows) {
   Write("c.toml", "ranks = 4\nprice = 1.05\npolicy = 'steelyard'\n");
   const std::string plain = RunJson(Plan({}))["digest"];
