@@ -59,8 +59,9 @@ CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& 
                      CommandBody body) {
   CLI::App* command = app.add_subcommand(name, description);
   command->fallthrough();
-  command->final_callback([body = std::move(body)] {
-    const Status status = body();
+  command->final_callback([&app, body = std::move(body)] {
+    const CLI::Option* config = app["--config"];
+    const Status status = body(config->empty() ? "" : config->as<std::string>());
     if (!status.ok()) {
       throw CLI::RuntimeError(status.message(), 1);
     }

@@ -22,8 +22,9 @@ struct UsageError {
   std::string message;
 };
 
-/// What a subcommand came to: ok, or a failure that `main` prints.
-using CommandBody = std::function<Status()>;
+/// What a subcommand came to: ok, or a failure that `main` prints. `config` is the file of
+/// --config, which no output may overwrite; empty where none was given.
+using CommandBody = std::function<Status(const std::string& config)>;
 
 /// Adds `name` to the command; `body` runs when it was chosen and all options were read.
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

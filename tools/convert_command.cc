@@ -24,7 +24,7 @@ struct ConvertCommand {
   bool json = false;
   PlacementFileOptions placement;
 
-  Status Run() const;
+  Status Run(const std::string& config) const;
   Status ConvertLoads() const;
   Status ConvertPlacement() const;
   PlacementFormat FormatOfOut(PlacementFormat from) const;
@@ -130,8 +130,9 @@ Status ConvertCommand::ConvertPlacement() const {
   return Status::Ok();
 }
 
-Status ConvertCommand::Run() const {
-  STEELYARD_RETURN_IF_ERROR(CheckOutputs({{"IN", trace.in}}, {{"OUT", trace.out}}));
+Status ConvertCommand::Run(const std::string& config) const {
+  STEELYARD_RETURN_IF_ERROR(
+      CheckOutputs({{"IN", trace.in}, {"--config", config}}, {{"OUT", trace.out}}));
   return placement.from.empty() && IsTraceFile(trace.in) ? ConvertLoads() : ConvertPlacement();
 }
 
@@ -141,7 +142,7 @@ void AddConvertCommand(CLI::App& app) {
   const auto options = std::make_shared<ConvertCommand>();
   CLI::App* command = AddCommand(
       app, "convert", "Translate a placement to another system's format, or loads to another file",
-      [options] { return options->Run(); });
+      [options](const std::string& config) { return options->Run(config); });
   AddPathOption(command, "in", options->trace.in,
                 "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm) or loads")
       ->required();

@@ -29,7 +29,7 @@ struct DemoCommand {
   int max_batch_tokens = 32;
   bool json = false;
 
-  Status Run() const;
+  Status Run(const std::string& config) const;
 };
 
 // One of the two runs, and the loads of the ranks in its last windows.
@@ -120,9 +120,10 @@ Status CheckPromises(const DemoRun& async, bool tokens_equal) {
   return Status::Ok();
 }
 
-Status DemoCommand::Run() const {
+Status DemoCommand::Run(const std::string& config) const {
   CatchInterrupts();
   const std::filesystem::path file = std::filesystem::path(out) / "summary.json";
+  CheckApart({"--out", file}, {{"--requests", requests}, {"--config", config}}, "reads");
   STEELYARD_RETURN_IF_ERROR(CheckOutputFolder({"--out", out}));
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
@@ -158,7 +159,7 @@ void AddDemoCommand(CLI::App& app) {
   const auto options = std::make_shared<DemoCommand>();
   CLI::App* command = AddCommand(
       app, "demo", "Serve requests whose domain drifts, unbalanced and balanced, and compare",
-      [options] { return options->Run(); });
+      [options](const std::string& config) { return options->Run(config); });
   AddPathOption(command, "--model", options->model, "A model folder")->capture_default_str();
   AddPathOption(command, "--requests", options->requests, "The requests, as `run` takes them")
       ->capture_default_str();

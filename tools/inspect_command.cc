@@ -117,7 +117,7 @@ void AddInspectCommand(CLI::App& app) {
   CLI::App* command =
       AddCommand(app, "inspect",
                  "Say what a placement or a file of loads is, whether it is valid, and how level",
-                 [options] { return options->Run(); });
+                 [options](const std::string&) { return options->Run(); });
   AddPathOption(command, "file", options->file,
                 "A placement (steelyard, vllm-ascend, sglang, tensorrt-llm), or loads as `plan` "
                 "takes them")

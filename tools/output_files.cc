@@ -17,17 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// By device and number where both are there, else by name.
-bool IsSameFile(const fs::path& a, const fs::path& b) {
-  std::error_code error;
-  if (fs::equivalent(a, b, error)) {
-    return true;
-  }
-  const fs::path whole_a = fs::weakly_canonical(fs::absolute(a, error), error);
-  const fs::path whole_b = fs::weakly_canonical(fs::absolute(b, error), error);
-  return !whole_a.empty() && whole_a == whole_b;
-}
-
 // Whether a file can be written at `path`: it is made under a temporary name first, as one is here.
 Status TryToWrite(const fs::path& path) {
   std::error_code error;
@@ -70,24 +59,37 @@ Status TryToFill(fs::path folder) {
 
 }  // namespace
 
+// By device and number where both are there, else by name.
+bool IsSameFile(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  const bool same = fs::equivalent(a, b, error);
+  if (!error) {
+    return same;
+  }
+  const fs::path whole_a = fs::weakly_canonical(fs::absolute(a, error), error);
+  const fs::path whole_b = fs::weakly_canonical(fs::absolute(b, error), error);
+  return !whole_a.empty() && whole_a == whole_b;
+}
+
+void CheckApart(const FileOption& output, const std::vector<FileOption>& others,
+                std::string_view does) {
+  for (const FileOption& other : others) {
+    if (!other.path.empty() && IsSameFile(output.path, other.path)) {
+      throw UsageError{fmt::format("{} {}: would overwrite what {} {}", output.option, output.path,
+                                   other.option, does)};
+    }
+  }
+}
+
 Status CheckOutputs(const std::vector<FileOption>& inputs, const std::vector<FileOption>& outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const FileOption& output = outputs[i];
     if (output.path.empty()) {
       continue;
     }
-    for (const FileOption& input : inputs) {
-      if (!input.path.empty() && IsSameFile(output.path, input.path)) {
-        throw UsageError{fmt::format("{} {}: would overwrite what {} reads", output.option,
-                                     output.path, input.option)};
-      }
-    }
-    for (size_t other = 0; other < i; ++other) {
-      if (!outputs[other].path.empty() && IsSameFile(output.path, outputs[other].path)) {
-        throw UsageError{fmt::format("{} {}: would overwrite what {} writes", output.option,
-                                     output.path, outputs[other].option)};
-      }
-    }
+    CheckApart(output, inputs, "reads");
+    CheckApart(output, {outputs.begin(), outputs.begin() + static_cast<std::ptrdiff_t>(i)},
+               "writes");
     STEELYARD_RETURN_IF_ERROR(
         TryToWrite(output.path).WithContext(fmt::format("{} {}", output.option, output.path)));
   }

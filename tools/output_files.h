@@ -1,7 +1,9 @@
 // What options that name files are checked for before any work is done.
 #pragma once
 
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "steelyard/base/status.h"
@@ -13,6 +15,14 @@ struct FileOption {
   std::string option;
   std::string path;
 };
+
+/// Whether both name one file, be it under several names or yet to be made.
+bool IsSameFile(const std::filesystem::path& a, const std::filesystem::path& b);
+
+/// Throws UsageError where `output` is one of `others`, of which `does` says what becomes of them:
+/// "reads" or "writes".
+void CheckApart(const FileOption& output, const std::vector<FileOption>& others,
+                std::string_view does);
 
 /// Finds out before the work, not after it, that an output cannot be written: its folder is not
 /// there, or takes no file of this name, or it is a folder itself.

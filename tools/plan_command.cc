@@ -31,7 +31,7 @@ struct PlanCommand {
   TopologyOptions topology;
   PolicyOptions policy;
 
-  Status Run() const;
+  Status Run(const std::string& config) const;
   Result<Ranks> PlacementInForce(const LoadShape& shape) const;
   Status Print(const Plan& plan, double plan_ms) const;
 };
@@ -133,10 +133,10 @@ Status PlanCommand::Print(const Plan& plan, double plan_ms) const {
   return Status::Ok();
 }
 
-Status PlanCommand::Run() const {
+Status PlanCommand::Run(const std::string& config) const {
   STEELYARD_RETURN_IF_ERROR(policy.Check());
-  STEELYARD_RETURN_IF_ERROR(
-      CheckOutputs({{"--loads", loads}, {"--current", current}}, {{"--out", out}}));
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs(
+      {{"--loads", loads}, {"--current", current}, {"--config", config}}, {{"--out", out}}));
   STEELYARD_ASSIGN_OR_RETURN(const LoadWindow window, ReadLoads(loads));
   policy.CheckGroups(window.shape().num_experts);
   STEELYARD_ASSIGN_OR_RETURN(const Ranks ranks, PlacementInForce(window.shape()));
@@ -177,7 +177,7 @@ void AddPlanCommand(CLI::App& app) {
   CLI::App* command = AddCommand(
       app, "plan",
       "Plan a placement from recorded loads, with the fewest moves from the one in force",
-      [options] { return options->Run(); });
+      [options](const std::string& config) { return options->Run(config); });
   AddPathOption(command, "--loads", options->loads,
                 "Tokens per expert: a trace (.h5), .npy, .npz or JSON, [layers, experts] or "
                 "[bins, layers, experts]")

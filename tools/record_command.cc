@@ -17,18 +17,18 @@ struct RecordCommand {
   RunCommand run;
   SyntheticOptions synthetic;
 
-  Status Run() const;
+  Status Run(const std::string& config) const;
 };
 
-Status RecordCommand::Run() const {
+Status RecordCommand::Run(const std::string& config) const {
   if (synthetic.given() != run.model.empty() || synthetic.given() != run.requests.empty()) {
     throw UsageError{"record serves --requests through --model, or makes loads up: --synthetic"};
   }
-  STEELYARD_RETURN_IF_ERROR(CheckOutputs({}, {{"--out", run.record}}));
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs({{"--config", config}}, {{"--out", run.record}}));
   if (!HasTraceExtension(run.record)) {
     throw UsageError{fmt::format("--out {}: traces end in .h5, .npy or .npz", run.record)};
   }
-  STEELYARD_RETURN_IF_ERROR(synthetic.given() ? synthetic.WriteTo(run.record) : run.Run());
+  STEELYARD_RETURN_IF_ERROR(synthetic.given() ? synthetic.WriteTo(run.record) : run.Run(config));
   if (!run.json) {
     fmt::print(stderr, "loads written to {}\n", run.record);
   } else if (synthetic.given()) {
@@ -47,7 +47,7 @@ void AddRecordCommand(CLI::App& app) {
   run.record_option = "--out";
   CLI::App* command =
       AddCommand(app, "record", "Serve requests through a model and write the loads of its experts",
-                 [options] { return options->Run(); });
+                 [options](const std::string& config) { return options->Run(config); });
   run.AddServingTo(command);
   const std::vector<CLI::Option*> serving = command->get_options();
   AddPathOption(command, "--out", run.record,

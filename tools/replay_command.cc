@@ -40,7 +40,7 @@ struct ReplayCommand {
 
   void AddTo(CLI::App* command);
   void AddCostTo(CLI::App* command);
-  Status Run();
+  Status Run(const std::string& config);
 
  private:
   void ResolvePolicies();
@@ -147,11 +147,13 @@ Status ReplayCommand::Print(const ReplayReport& replayed) const {
   return Status::Ok();
 }
 
-Status ReplayCommand::Run() {
+Status ReplayCommand::Run(const std::string& config) {
   ResolvePolicies();
   STEELYARD_RETURN_IF_ERROR(policy.Check());
-  STEELYARD_RETURN_IF_ERROR(
-      CheckOutputs({{"--trace", trace}}, {{"--out", out}, {"--report", report}}));
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs({{"--trace", trace}, {"--config", config}},
+                                         {{"--out", out}, {"--report", report}}));
+  ReplayDump(dump).CheckApart(policies, {{"--trace", trace}, {"--config", config}},
+                              {{"--out", out}, {"--report", report}});
   ReplayReport replayed;
   STEELYARD_ASSIGN_OR_RETURN(const LoadTrace read, ReadLoadTrace(trace));
   STEELYARD_ASSIGN_OR_RETURN(replayed.cost_model, MakeCostModel(read.origin));
@@ -249,7 +251,7 @@ void AddReplayCommand(CLI::App& app) {
   CLI::App* command =
       AddCommand(app, "replay",
                  "Replay a trace through policies: plan on the windows so far, score on the next",
-                 [options] { return options->Run(); });
+                 [options](const std::string& config) { return options->Run(config); });
   options->AddTo(command);
   AddExamples(
       command,

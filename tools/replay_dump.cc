@@ -36,35 +36,51 @@ std::optional<int> WindowOf(const std::string& name) {
 
 }  // namespace
 
+void ReplayDump::CheckApart(const std::vector<std::string>& policies,
+                            const std::vector<FileOption>& inputs,
+                            const std::vector<FileOption>& outputs) const {
+  if (folder_.empty()) {
+    return;
+  }
+  const auto check = [&](const fs::path& window) {
+    steelyard::CheckApart({"--dump", window}, inputs, "reads");
+    steelyard::CheckApart({"--dump", window}, outputs, "writes");
+  };
+  for (const std::string& policy : policies) {
+    const fs::path folder = folder_ / policy;
+    // Those that are there may have other names too; those that are not have only theirs.
+    std::error_code error;
+    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+      if (WindowOf(at->path().filename().string()).has_value()) check(at->path());
+    }
+    for (const std::vector<FileOption>* files : {&inputs, &outputs}) {
+      for (const FileOption& file : *files) {
+        const fs::path name = fs::path(file.path).filename();
+        if (WindowOf(name.string()).has_value()) check(folder / name);
+      }
+    }
+  }
+}
+
 Status ReplayDump::Begin(const std::vector<std::string>& policies, int num_plans) const {
   if (folder_.empty()) {
     return Status::Ok();
   }
   std::error_code error;
-  std::vector<fs::path> earlier;
   for (const std::string& policy : policies) {
     const fs::path folder = folder_ / policy;
     fs::create_directories(folder, error);
     for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
       const std::optional<int> window_idx = WindowOf(at->path().filename().string());
-      if (!window_idx.has_value()) {
-        continue;
-      }
-      if (*window_idx >= num_plans) {
+      if (window_idx.has_value() && *window_idx >= num_plans) {
         return FailedPrecondition(fmt::format(
             "--dump {}: {} is of another replay, longer than this one of {} plan{}: remove it, or "
             "name another folder",
             folder_.string(), at->path().string(), num_plans, num_plans == 1 ? "" : "s"));
       }
-      earlier.push_back(at->path());
     }
     if (error) {
       return InvalidArgument(fmt::format("--dump {}: {}", folder_.string(), error.message()));
-    }
-  }
-  for (const fs::path& path : earlier) {
-    if (fs::is_regular_file(path, error)) {
-      fs::remove(path, error);
     }
   }
   return Status::Ok();

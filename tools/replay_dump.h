@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "output_files.h"
 #include "steelyard/base/status.h"
 #include "steelyard/placement/placement.h"
 
@@ -15,9 +16,14 @@ class ReplayDump {
   /// Writes nothing where `folder` is empty.
   explicit ReplayDump(std::string folder) : folder_(std::move(folder)) {}
 
-  /// Makes the folders of `policies` and takes away the windows of an earlier replay that this one
-  /// writes anew. Fails, changing no file, where there are windows from `num_plans` on: they would
-  /// stay beside this replay's as if they were its own.
+  /// Throws UsageError where one of the files has the name of a window of `policies`, or a window
+  /// that is there is the same file. Changes nothing.
+  void CheckApart(const std::vector<std::string>& policies, const std::vector<FileOption>& inputs,
+                  const std::vector<FileOption>& outputs) const;
+
+  /// Makes the folders of `policies`. Windows of an earlier replay stay until they are written
+  /// anew. Fails where there are windows from `num_plans` on: they would stay beside this replay's
+  /// as if they were its own.
   Status Begin(const std::vector<std::string>& policies, int num_plans) const;
 
   Status Write(const std::string& policy, int window_idx, const Placement& in_force) const;

@@ -125,10 +125,11 @@ Status RunCommand::CheckOptions() const {
 }
 
 // Finds out before the work, not after it, that an output cannot be written.
-Status RunCommand::CheckOutputs() const {
+Status RunCommand::CheckOutputs(const std::string& config) const {
   std::vector<FileOption> inputs = FilesOfModel(model);
   inputs.push_back({"--requests", requests});
   inputs.push_back({"--placement", placement});
+  inputs.push_back({"--config", config});
   STEELYARD_RETURN_IF_ERROR(steelyard::CheckOutputs(
       inputs, {{"--out", out}, {record_option, record}, {"--save-placement", save_placement}}));
   return logits_dir.empty() ? Status::Ok() : CheckOutputFolder({"--logits-dir", logits_dir});
@@ -214,10 +215,10 @@ Result<std::unique_ptr<TraceRecorder>> RunCommand::StartRecorder(
   return TraceRecorder::Start(record, shape, origin);
 }
 
-Status RunCommand::Run() const {
+Status RunCommand::Run(const std::string& config) const {
   const CancelFlag& interrupted = CatchInterrupts();
   STEELYARD_RETURN_IF_ERROR(CheckOptions());
-  STEELYARD_RETURN_IF_ERROR(CheckOutputs());
+  STEELYARD_RETURN_IF_ERROR(CheckOutputs(config));
   STEELYARD_ASSIGN_OR_RETURN(const ModelFiles files, ModelFiles::Open(model));
   STEELYARD_ASSIGN_OR_RETURN(ServeOptions options, MakeOptions(files));
   STEELYARD_ASSIGN_OR_RETURN(const std::vector<Request> work,
@@ -295,7 +296,7 @@ void AddRunCommand(CLI::App& app) {
   const auto options = std::make_shared<RunCommand>();
   CLI::App* command = AddCommand(
       app, "run", "Serve requests through a model on several ranks, balanced while it serves",
-      [options] { return options->Run(); });
+      [options](const std::string& config) { return options->Run(config); });
   options->AddServingTo(command);
   command->get_option("--model")->required();
   command->get_option("--requests")->required();

@@ -33,11 +33,11 @@ struct RunCommand {
 
   /// --model, --requests, and how to compute.
   void AddServingTo(CLI::App* command);
-  Status Run() const;
+  Status Run(const std::string& config) const;
 
  private:
   Status CheckOptions() const;
-  Status CheckOutputs() const;
+  Status CheckOutputs(const std::string& config) const;
   RequestLimits LimitsOfRequests(const ModelFiles& files) const;
   Result<ServeOptions> MakeOptions(const ModelFiles& files) const;
   Result<Placement> FirstPlacement(const ModelFiles& files) const;

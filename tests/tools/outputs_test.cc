@@ -64,6 +64,63 @@ TEST_F(Outputs, AreNoInputsAndNotTheSameTwice) {
   }
 }
 
+TEST_F(Outputs, AreNotTheFileOfOptions) {
+  const std::string text = "# options\n";
+  for (std::vector<std::string> args : std::vector<std::vector<std::string>>{
+           {"plan", "--loads", "l.npy", "--ranks", "2", "--out", "c.npy"},
+           Replay({"--out", "c.npy"}),
+           Replay({"--report", "c.npy"}),
+           {"convert", "l.npy", "c.npy"},
+           {"record", "--synthetic", "none", "--out", "c.npy"},
+           {"run", "--model", "no", "--requests", "r.jsonl", "--ranks", "2", "--out", "c.npy"}}) {
+    Write("c.npy", text);
+    args.insert(args.end(), {"--config", "sub/../c.npy"});
+    const CommandResult result = Run(args);
+    EXPECT_EQ(result.exit_code, 2) << args[0];
+    EXPECT_THAT(result.err, HasSubstr(" c.npy: would overwrite what --config reads"));
+    EXPECT_EQ(Read("c.npy"), text) << args[0];
+  }
+  Write("summary.json", text);
+  const CommandResult demo = Run({"demo", "--out", ".", "--config", "summary.json"});
+  EXPECT_EQ(demo.exit_code, 2);
+  EXPECT_EQ(demo.err, "steelyard: --out ./summary.json: would overwrite what --config reads\n");
+}
+
+TEST_F(Outputs, ThatAreWindowsAreNoOtherFile) {
+  const std::string loads = Read("l.npy");
+  const std::string window = "d/static/window_0000.json";
+  fs::create_directories(Path("d/static"));
+  fs::create_hard_link(Path("l.npy"), Path(window));
+  const CommandResult linked = Run(Replay({"--dump", "d"}));
+  EXPECT_EQ(linked.exit_code, 2);
+  EXPECT_EQ(linked.err, "steelyard: --dump " + window + ": would overwrite what --trace reads\n");
+  EXPECT_EQ(Read(window), loads);
+  fs::remove(Path(window));
+  for (const std::string option : {"--out", "--report"}) {
+    const CommandResult result = Run(Replay({"--dump", "d", option, "sub/../" + window}));
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err,
+              "steelyard: --dump " + window + ": would overwrite what " + option + " writes\n");
+    EXPECT_FALSE(fs::exists(Path(window)));
+  }
+  Write(window, Read("l.json"));
+  const CommandResult trace =
+      Run({"replay", "--trace", window, "--ranks", "2", "--policies", "static", "--dump", "d"});
+  EXPECT_EQ(trace.exit_code, 2);
+  EXPECT_EQ(Read(window), Read("l.json"));
+}
+
+// Its first window cannot be written.
+TEST_F(Outputs, WindowsStayWhereAReplayComesToNothing) {
+  EXPECT_EQ(Run(Replay({"--dump", "d"})).exit_code, 0);
+  const std::string first = Read("d/static/window_0000.json");
+  fs::create_directories(Path("d/random/window_0000.json"));
+  const CommandResult result = Run(
+      {"replay", "--trace", "l.npy", "--ranks", "2", "--policies", "random,static", "--dump", "d"});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_EQ(Read("d/static/window_0000.json"), first);
+}
+
 TEST_F(Outputs, ThatCannotBeWrittenAreToldBeforeTheWork) {
   for (const std::string subcommand : {"plan", "replay", "convert", "record"}) {
     for (const std::string name : {"none/x.npy", "sub"}) {
