@@ -18,8 +18,8 @@ constexpr double kLayerDoubt = 2.0;
 constexpr double kPriorGain = 0.02;
 constexpr double kLeastRealised = 0.4;
 
-// PolicyState::values: a header, promised and realised gain of each candidate, promised gain and
-// score of each plan.
+// PolicyState::values: a header, promised and realised gain and squared leads of each candidate,
+// promised gain and score of each plan.
 enum Header { kLayers, kSlots, kCandidates, kHeaderSize };
 
 /// `value` by `doubt` nearer to 0.
@@ -54,7 +54,7 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
 
 bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology) {
   const std::vector<double>& values = state.values;
-  const size_t num_values = kHeaderSize + 2 * (totals_.size() + records_.size());
+  const size_t num_values = kHeaderSize + 3 * totals_.size() + 2 * records_.size();
   if (values.size() != num_values || values[kLayers] != num_layers_ ||
       values[kSlots] != static_cast<double>(num_slots_) ||
       values[kCandidates] != static_cast<double>(candidates_.size()) ||
@@ -70,6 +70,7 @@ bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology)
   for (Total& total : totals_) {
     total.promised = *value++;
     total.realised = *value++;
+    total.squared_leads = *value++;
   }
   for (PlanRecord& record : records_) {
     record.promised = *value++;
@@ -104,6 +105,7 @@ void PredictorChoice::FinishJudging() {
     total.realised *= kFade;
     double lead = 0.0;
     double squares = 0.0;
+    double last_lead = 0.0;  // in the window that has just ended
     for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
       const PlanRecord& record = plan_of(layer_idx, candidate_idx);
       total.promised += part * record.promised;
@@ -111,9 +113,14 @@ void PredictorChoice::FinishJudging() {
       const double of_layer = Lead(layer_idx, candidate_idx);
       lead += part * of_layer;
       squares += part * of_layer * of_layer;
+      last_lead += part * (record.realised - plan_of(layer_idx, 0).realised);
     }
-    total.spread = std::sqrt(std::max(0.0, squares - lead * lead));
-    const double error = total.spread / std::sqrt(std::max(1.0, num_layers_ - 1.0));
+    total.squared_leads = kFade * kFade * total.squared_leads + last_lead * last_lead;
+    // Of few layers the differences say little, and those between windows have to serve.
+    const double variance = std::max(0.0, squares - lead * lead);
+    const double of_windows = part * part * total.squared_leads;
+    total.spread = std::sqrt(variance + of_windows);
+    const double error = std::sqrt(variance / std::max(1.0, num_layers_ - 1.0) + of_windows);
     total.lead = Believed(lead, kDoubt * error);
     const double realised_part =
         (total.realised + kPriorGain) / (std::max(total.promised, 0.0) + kPriorGain);
@@ -152,13 +159,13 @@ PolicyState PredictorChoice::Remember(const Placement& current) const {
     return state;
   }
   const size_t num_candidates = candidates_.size();
-  state.values.reserve(kHeaderSize + 2 * (totals_.size() + records_.size()));
+  state.values.reserve(kHeaderSize + 3 * totals_.size() + 2 * records_.size());
   state.values.resize(kHeaderSize);
   state.values[kLayers] = num_layers_;
   state.values[kSlots] = static_cast<double>(num_slots_);
   state.values[kCandidates] = static_cast<double>(num_candidates);
   for (const Total& total : totals_) {
-    state.values.insert(state.values.end(), {total.promised, total.realised});
+    state.values.insert(state.values.end(), {total.promised, total.realised, total.squared_leads});
   }
   for (const PlanRecord& record : records_) {
     state.values.insert(state.values.end(), {record.promised, record.score});

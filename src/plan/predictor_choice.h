@@ -69,8 +69,9 @@ class PredictorChoice {
   struct Total {  // means over layers, faded
     double promised = 0.0;
     double realised = 0.0;
-    double lead = 0.0;    // as far as it is believed
-    double spread = 0.0;  // standard deviation of the layers' leads
+    double lead = 0.0;           // as far as it is believed
+    double spread = 0.0;         // standard deviation of the layers' leads
+    double squared_leads = 0.0;  // of the windows, faded twice
     double price_factor = 1.0;
   };
 

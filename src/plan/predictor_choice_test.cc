@@ -50,43 +50,49 @@ class TwoRanks : public testing::Test {
   }
 };
 
-TEST_F(TwoRanks, ThePredictorWhosePlanWasBestIsUsedNext) {
+/// Which candidate is best for the first layer when that with index `k` has kept experts 0 and 1
+/// apart in all layers, and loads are these.
+int BestAfter(int k, const std::vector<std::vector<double>>& loads_of_layers) {
+  const int num_layers = static_cast<int>(loads_of_layers.size());
+  const Placement contiguous =
+      Placement::Contiguous(Topology::Create(2, 2).value(), num_layers, 4).value();
+  const std::vector<LoadWindow> history(
+      2, LoadWindow({.num_bins = 1, .num_phases = 1, .num_layers = num_layers, .num_experts = 4}));
+  const PlanInput input{.current = &contiguous, .history = history};
+  const std::vector<int32_t> apart = {0, 2, 1, 3};
+  PredictorChoice before;
+  before.Begin(input, {});
+  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+    for (int i = 0; i < static_cast<int>(before.candidates().size()); ++i) {
+      const std::span<const int32_t> slots =
+          i == k ? std::span<const int32_t>(apart) : contiguous.slot_to_expert(layer_idx);
+      std::copy(slots.begin(), slots.end(), before.plan(layer_idx, i).begin());
+    }
+  }
+  PredictorChoice after;
+  after.Begin(input, before.Remember(contiguous));
+  ScoreWorkspace workspace;
+  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+    const std::vector<double>& loads = loads_of_layers[layer_idx];
+    after.Judge(layer_idx, {loads.data(), 1, loads.size()}, contiguous.topology(), workspace);
+  }
+  after.FinishJudging();
+  return after.best(0);
+}
+
+const std::vector<double> kBetter = {30, 30, 10, 10};  // where 0 and 1 are apart: 1 for 1.5
+const std::vector<double> kWorse = {30, 10, 30, 10};
+
+TEST(PredictorChoice, ThePredictorWhosePlansWereBestIsUsedNext) {
   for (const int k : {1, 2, 3}) {
-    EXPECT_EQ(After(PlanWith(k, 0.0), {30, 30, 10, 10}).best(0), k);
-    EXPECT_EQ(After(PlanWith(k, 0.0), {30, 10, 30, 10}).best(0), 0);
+    EXPECT_EQ(BestAfter(k, {kBetter, kBetter, kBetter, kBetter}), k);
+    EXPECT_EQ(BestAfter(k, {kWorse, kWorse, kWorse, kWorse}), 0);
   }
 }
 
-// Two layers of the same ranks, in which one plan is better, or worse, by the loads of that layer.
-TEST_F(TwoRanks, ALeadCountsOnlyBeyondTheDifferencesBetweenLayers) {
-  const Placement contiguous = Placement::Contiguous(Topology::Create(2, 2).value(), 4, 4).value();
-  const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 4, .num_experts = 4};
-  const std::vector<LoadWindow> history(2, LoadWindow(shape));
-  const PlanInput input{.current = &contiguous, .history = history};
-  const auto best_after = [&](const std::vector<std::vector<double>>& loads_of_layers) {
-    PredictorChoice before;
-    before.Begin(input, {});
-    for (int layer_idx = 0; layer_idx < 4; ++layer_idx) {
-      for (int k = 0; k < static_cast<int>(before.candidates().size()); ++k) {
-        const std::span<const int32_t> slots =
-            k == 2 ? std::span<const int32_t>(apart_) : contiguous.slot_to_expert(layer_idx);
-        std::copy(slots.begin(), slots.end(), before.plan(layer_idx, k).begin());
-      }
-    }
-    PredictorChoice after;
-    after.Begin(input, before.Remember(contiguous));
-    ScoreWorkspace workspace;
-    for (int layer_idx = 0; layer_idx < 4; ++layer_idx) {
-      const std::vector<double>& loads = loads_of_layers[layer_idx];
-      after.Judge(layer_idx, {loads.data(), 1, loads.size()}, contiguous.topology(), workspace);
-    }
-    after.FinishJudging();
-    return after.best(0);
-  };
-  const std::vector<double> better = {30, 30, 10, 10};  // where 0 and 1 are apart: 1 for 1.5
-  const std::vector<double> worse = {30, 10, 30, 10};
-  EXPECT_EQ(best_after({better, better, better, better}), 2);
-  EXPECT_EQ(best_after({better, better, better, worse}), 0);
+TEST(PredictorChoice, ALeadCountsOnlyBeyondTheDifferencesBetweenLayersAndWindows) {
+  EXPECT_EQ(BestAfter(2, {kBetter, kBetter, kBetter, kWorse}), 0);
+  EXPECT_EQ(BestAfter(2, {kBetter}), 0);  // one window of one layer
 }
 
 // Loads 30 30 10 10: apart the imbalance is 1, together 60 / 40 = 1.5.

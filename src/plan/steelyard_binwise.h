@@ -31,7 +31,7 @@ class BinwiseSearch {
     int32_t rank[3];
   };
   struct HotRank {
-    double gain;  // no change of this rank and one other wins more
+    double gain;  // at most, in bins where it is the hottest, by a change of it and one other
     int32_t rank;
   };
   /// What a rank holds, bin by bin, so that all of it is weighed together: column i is the i-th of

@@ -86,13 +86,17 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   return decision;
 }
 
-LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+void LayerPlanner::ComputeBound(SplitRule split) {
   // Speeds are by their mean here, and what is no heavier than this is never in the way.
   const double mean_speed = topology_->total_speed() / topology_->num_live_ranks();
   constexpr double kFloor = kHeavyOnRank / kHeavyAgainstBest * LayerState::kMeanLoad;
-  tau_ = mean_speed *
-         PeakTime(state_.expert_loads(), *topology_, task.split, kFloor / mean_speed, score_);
+  tau_ =
+      mean_speed * PeakTime(state_.expert_loads(), *topology_, split, kFloor / mean_speed, score_);
   lower_bound_ = std::max(LayerState::kMeanLoad, tau_);
+}
+
+LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
+  ComputeBound(task.split);
   double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
   if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;

@@ -54,6 +54,7 @@ class LayerPlanner {
 
  private:
   void SetNumBins(int num_bins);
+  void ComputeBound(SplitRule split);
   LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
   bool IsContiguous(std::span<const int32_t> slot_to_expert) const;
   bool PlanFromScratch(const LayerTask& task, double settled_at);

@@ -10,6 +10,8 @@ namespace {
 // A plan from nothing this close to the bound, in imbalance, is not polished further: forecasts are
 // never this good.
 constexpr double kCloseEnough = 0.0005;
+// Gains of no more than this are rounding.
+constexpr double kNothing = 1e-6 * LayerState::kMeanLoad;
 // Up to this many slots, other counts than the best are placed too.
 constexpr int kMaxSlotsForCounts = 16;
 // All of them where they are no more than these.
@@ -64,7 +66,7 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
 // False, with the state as it was but for its base, where that is no better than what is in force.
 bool LayerPlanner::PlaceFromScratch(const LayerTask& task) {
   state_.WriteSlots(fitted_, in_state_);
-  const double level = Objective();
+  const double level = Objective() - kNothing;
   // The best even split of tokens serves as a start for other objectives.
   const bool is_start = is_weighted_ || is_costed_;
   if (!is_start && shape_.num_slots() > kMaxSlotsForCounts) {
@@ -102,6 +104,7 @@ void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
 
   SetNumBins(1);
   state_.SetLoads({sum.data(), 1, sum.size()});
+  ComputeBound(task.split);
   best_objective_ = std::numeric_limits<double>::infinity();
   TryManyCounts();
   SetNumBins(num_bins + 1);
@@ -112,6 +115,7 @@ void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   labeller_.Label(task.in_force, best_slots_);
   SetNumBins(num_bins);
   state_.SetLoads(task.bins);
+  ComputeBound(task.split);
   state_.Assign(best_slots_);
 }
 

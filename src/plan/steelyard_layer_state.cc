@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -83,10 +84,10 @@ bool LayerState::SetLoads(Span2<const double> bins) {
       total += row[e];
     }
   }
-  if (!(total > 0.0)) {
+  const double scale = kMeanLoad * shape_.num_live_ranks() / total;
+  if (!std::isfinite(scale)) {  // none, or so little that it cannot be told apart
     return false;
   }
-  const double scale = kMeanLoad * shape_.num_live_ranks() / total;
   for (double& load : expert_load_) {
     load = Whole(load * scale);
   }

@@ -14,6 +14,7 @@ class StepPath {
  public:
   void Prepare(size_t max_steps) {
     max_steps_ = max_steps;
+    max_past_best_ = kMinPastBest + max_steps / 8;
     steps_.reserve(max_steps);
   }
 
@@ -27,7 +28,7 @@ class StepPath {
     steps_.clear();
     double best_score = objective() + price * state.moves();
     size_t best_length = 0;
-    while (steps_.size() < max_steps_) {
+    while (steps_.size() < max_steps_ && steps_.size() - best_length < max_past_best_) {
       state.ClearBlocked();
       // Neither this point nor any that takes more moves can be the best.
       if (lower_bound + price * state.moves() >= best_score) break;
@@ -48,7 +49,11 @@ class StepPath {
   }
 
  private:
+  // Exchanges of equal worth can go round in circles: a path ends that has found nothing for long.
+  static constexpr size_t kMinPastBest = 16;
+
   size_t max_steps_ = 0;
+  size_t max_past_best_ = 0;
   std::vector<Step> steps_;
 };
 

@@ -209,6 +209,29 @@ TEST(SteelyardPolicy, NewerBinsCountForMore) {
   EXPECT_EQ(LogicalToPhysical(PlanOf(instance).placement, 0)[1].size(), 2U);
 }
 
+Plan PlanOfOneLayer(std::vector<double> loads, int num_ranks, int slots_per_rank) {
+  const LoadShape shape = {.num_bins = 1,
+                           .num_phases = 1,
+                           .num_layers = 1,
+                           .num_experts = static_cast<int>(loads.size())};
+  Instance instance = {
+      .current = Placement::Contiguous(Topology::Create(num_ranks, slots_per_rank).value(), 1,
+                                       shape.num_experts)
+                     .value()};
+  instance.history = {LoadWindow::Create(shape, std::move(loads)).value()};
+  return PlanOf(instance);
+}
+
+// 1.1 is the least that six slots leave, and the contiguous layout has it.
+TEST(SteelyardPolicy, NothingMovesForAGainOfRounding) {
+  EXPECT_EQ(PlanOfOneLayer({1, 2, 3, 4}, 2, 3).moves, 0);
+}
+
+TEST(SteelyardPolicy, LoadsTooSmallToTellApartMoveNothing) {
+  EXPECT_EQ(PlanOfOneLayer({5e-324, 0, 0, 0}, 2, 3).moves, 0);
+  EXPECT_EQ(PlanOfOneLayer({1e-310, 2e-310, 0, 1e-310}, 2, 3).moves, 0);
+}
+
 TEST(SteelyardPolicy, MoreSlotsOnARankThanExpertsAreRefused) {
   const Topology topology = Topology::Create(2, 3).value();
   const Placement current =
