@@ -8,7 +8,6 @@
 namespace steelyard {
 namespace {
 
-using testing::DoubleEq;
 using testing::DoubleNear;
 using testing::ElementsAre;
 

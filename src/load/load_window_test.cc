@@ -22,7 +22,8 @@ LoadWindow Example() {
   std::vector<double> counts;
   for (int row = 0; row < 8; ++row) {
     for (int e = 0; e < 3; ++e) {
-      counts.push_back(1000 * (row / 4) + 100 * (row / 2 % 2) + 10 * (row % 2) + e);
+      const int count = 1000 * (row / 4) + 100 * (row / 2 % 2) + 10 * (row % 2) + e;
+      counts.push_back(count);
     }
   }
   return LoadWindow::Create({2, 2, 2, 3}, counts).value();

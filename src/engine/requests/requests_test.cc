@@ -95,8 +95,8 @@ TEST(Requests, SaysWhereALineIsNoJson) {
            {R"({"id":"x"} {})", "column 12: "},
            {"{\"id\":\"\xFF\"}", "column 8: the text is not UTF-8"},
            {R"({"id":"x","id":"y"})", "column 11: key \"id\" is there twice in one object"}}) {
-    EXPECT_THAT(Parse(good + "\n\n" + line + "\n").status().message(),
-                StartsWith("r.jsonl: line 3, " + place));
+    EXPECT_THAT(Parse(fmt::format("{}\n\n{}\n", good, line)).status().message(),
+                StartsWith(fmt::format("r.jsonl: line 3, {}", place)));
   }
 }
 

@@ -97,7 +97,7 @@ Status StartRanks(ServeRun& run, std::vector<std::unique_ptr<Communicator>>& end
     try {
       threads.emplace_back([&, rank] { outcomes[rank] = RunRank(run, std::move(ends[rank])); });
     } catch (const std::system_error& error) {
-      const Status status = FailedPrecondition(fmt::format(
+      Status status = FailedPrecondition(fmt::format(
           "the thread of rank {} of {} cannot be started: {}", rank, ends.size(), error.what()));
       ends[rank]->Abort(status);
       return status;
