@@ -147,7 +147,7 @@ Status PlanCommand::Run(const std::string& config) const {
       planner->Prepare(ranks.in_force, window.shape(), 1, threads->num_workers()));
   std::optional<ProgressBar> bar(std::in_place, "plan");
   ProgressExecutor executor(*threads, [&bar](int done, int total) {
-    bar->Show(done, total, fmt::format("{} of {} layers", done, total));
+    bar->Show(done, total, [&] { return fmt::format("{} of {} layers", done, total); });
   });
   PolicyState state;
   PlanContext context;

@@ -100,9 +100,10 @@ Status ReplayCommand::ReplayAll(const ReplayInput& input, ReplayReport& replayed
   std::string_view doing;  // a policy, or the frontier
   const std::unique_ptr<Executor> threads = Executor::Threads(policy.threads);
   ProgressExecutor executor(*threads, [&](int layers, int num_layers) {
-    bar.Show(done, total,
-             fmt::format("{}, window {} of {}, {} of {} layers", doing, done % num_plans + 1,
-                         num_plans, layers, num_layers));
+    bar.Show(done, total, [&] {
+      return fmt::format("{}, window {} of {}, {} of {} layers", doing, done % num_plans + 1,
+                         num_plans, layers, num_layers);
+    });
   });
   ReplayContext context;
   context.executor = &executor;
@@ -124,7 +125,7 @@ Status ReplayCommand::ReplayAll(const ReplayInput& input, ReplayReport& replayed
     };
     STEELYARD_ASSIGN_OR_RETURN(replayed.frontier, ReplayFrontier(prices, input, context));
   }
-  bar.Show(total, total, "done");
+  bar.Show(total, total, [] { return "done"; });
   return Status::Ok();
 }
 

@@ -52,12 +52,6 @@ void ProgressBar::Show(const ServeProgress& progress) {
   }
 }
 
-void ProgressBar::Show(int64_t done, int64_t total, std::string_view detail) {
-  if (Due(done >= total)) {
-    Draw(Line(label_, done, total, detail));
-  }
-}
-
 void ProgressExecutor::Run(int num_tasks,
                            const std::function<void(int task_idx, int worker_idx)>& body) {
   int num_done = 0;

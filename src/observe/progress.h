@@ -25,8 +25,14 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
 
   void Show(const ServeProgress& progress);
-  /// `done` of `total` parts of any other work, of which `detail` says more.
-  void Show(int64_t done, int64_t total, std::string_view detail);
+  /// `done` of `total` parts of any other work, of which the text that `detail()` makes says more.
+  /// It is made only when the bar is drawn, so that this may be called while time is measured.
+  template <typename Detail>
+  void Show(int64_t done, int64_t total, const Detail& detail) {
+    if (Due(done >= total)) {
+      Draw(Line(label_, done, total, detail()));
+    }
+  }
 
   /// The bar's text for a state, without the control characters around it.
   static std::string Line(const std::string& label, const ServeProgress& progress, double seconds);

@@ -27,6 +27,18 @@ TEST(ProgressBar, SaysHowMuchIsDoneAndWhatIsAtHand) {
       "async    [#######.......................]  25 %  step 7  imbalance 1.50  100 tokens/s");
 }
 
+TEST(ProgressBar, MakesNoTextThatIsNotDrawn) {
+  ProgressBar bar("plan");
+  int num_made = 0;
+  for (int done = 0; done < 3; ++done) {  // ends long before the bar is due
+    bar.Show(done, 4, [&num_made] {
+      ++num_made;
+      return "detail";
+    });
+  }
+  EXPECT_EQ(num_made, 0);
+}
+
 // Every task runs once, and every count is told once, in order.
 TEST(ProgressExecutor, TellsEveryTaskOfEveryRun) {
   static constexpr int kNumTasks = 100;
