@@ -1,5 +1,6 @@
 #include "steelyard/base/executor.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -29,6 +30,7 @@ class InlineExecutor : public Executor {
 class ThreadExecutor : public Executor {
  public:
   explicit ThreadExecutor(int num_threads) {
+    threads_.reserve(std::max(0, num_threads - 1));
     try {
       for (int worker_idx = 1; worker_idx < num_threads; ++worker_idx) {
         threads_.emplace_back([this, worker_idx] { WorkerLoop(worker_idx); });

@@ -53,7 +53,7 @@ struct Migration {
 /// Of `limits`, those from rank to rank and across nodes are kept by the choice of sources and, for
 /// its sake, of the order. An exchange for which that finds no way is left out, and its layer ends
 /// on the way to `to`. The other limits hold where the plan keeps them.
-/// Requires: one shape, no duplicates in either, staging_buffers >= 1.
+/// Requires: one shape, every slot alive, no duplicates in either, staging_buffers >= 1.
 Migration PlanMigration(const Placement& from, const Placement& to, const LoadWindow& loads,
                         int staging_buffers, const MoveLimits& limits = {});
 

@@ -94,6 +94,7 @@ void FindHolders(const Topology& topology, std::span<const int32_t> slot_to_expe
                  std::vector<std::vector<int32_t>>& holders) {
   for (std::vector<int32_t>& ranks : holders) ranks.clear();
   for (size_t slot = 0; slot < slot_to_expert.size(); ++slot) {
+    STEELYARD_CHECK(slot_to_expert[slot] >= 0);
     holders[slot_to_expert[slot]].push_back(topology.rank_of_slot(static_cast<int>(slot)));
   }
 }
