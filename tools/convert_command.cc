@@ -53,6 +53,9 @@ Status ConvertCommand::ConvertLoads() const {
         "{}: it is loads, not a placement: `steelyard plan --loads {}` plans one from it", trace.in,
         trace.in));
   }
+  if (!HasTraceExtension(trace.out)) {
+    throw UsageError{fmt::format("OUT {}: traces end in .h5, .npy or .npz", trace.out)};
+  }
   STEELYARD_ASSIGN_OR_RETURN(const std::string said, ConvertTrace(trace));
   if (json) {
     const OrderedJson out = {
