@@ -7,6 +7,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "command.h"
 #include "config.h"
@@ -69,6 +70,10 @@ int Run(int argc, char** argv) {
   } catch (const CLI::CallForAllHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> rest = app.remaining();
+    if (app.get_subcommands().empty() && !rest.empty() && rest[0][0] != '-') {
+      return Fail(fmt::format("{}: no such subcommand {}", rest[0], more), kBadUsage);
+    }
     return Fail(fmt::format("{} {}", error.what(), more), kBadUsage);
   } catch (const steelyard::UsageError& error) {
     return Fail(error.message, kBadUsage);

@@ -85,7 +85,12 @@ Result<std::optional<CostModel>> ReplayCommand::MakeCostModel(const TraceOrigin&
 
 void ReplayCommand::CheckRanks(const Topology& ranks) const {
   for (const std::string& name : policies) {
-    if (name != kClairvoyant) CheckTakesRanks("--policies", name, ranks, ranks);
+    if (name != kClairvoyant && name != "steelyard" && !ranks.is_plain()) {
+      throw UsageError{fmt::format(
+          "{} plans only for ranks that are all alive, with equal slots and speed: name "
+          "--policies steelyard,{}",
+          name, kClairvoyant)};
+    }
   }
 }
 

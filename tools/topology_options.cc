@@ -179,14 +179,17 @@ Result<Topology> TopologyOptions::Resolve(int num_experts, const Topology* in_fo
   if (!topology.ok()) {
     throw UsageError{"--ranks, --slots, --nodes: " + topology.status().message()};
   }
-  const std::string given = slots.empty() ? std::to_string(spec.slots_per_rank) : slots;
+  // Those that a default fills in are always enough.
+  const std::string given = slots.empty()
+                                ? fmt::format("{} slots on a rank, as before", spec.slots_per_rank)
+                                : "--slots " + slots;
   if (topology->slots_per_rank() > num_experts) {
     return InvalidArgument(
-        fmt::format("--slots {}: more slots on a rank than the {} experts", given, num_experts));
+        fmt::format("{}: more slots on a rank than the {} experts", given, num_experts));
   }
   if (topology->num_live_slots() < num_experts) {
     return InvalidArgument(
-        fmt::format("--slots {}: {} live ranks have fewer slots than the {} experts need", given,
+        fmt::format("{}: {} live ranks have fewer slots than the {} experts need", given,
                     topology->num_live_ranks(), num_experts));
   }
   return topology;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/file.h"
@@ -97,6 +98,10 @@ Result<LoadWindow> ReadArray(const std::filesystem::path& path, const std::strin
         "{}: a .pt file is a Python program; python/steelyard_tools/convert_pt.py makes a .npy of "
         "it without running it",
         path.string()));
+  }
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    return NotFound(fmt::format("{}: no such file", path.string()));
   }
   return InvalidArgument(fmt::format("{}: loads end in .h5, .npy, .npz or .json", path.string()));
 }

@@ -92,7 +92,10 @@ TEST_F(SenselessOptions, NumbersThatAreTooSmallOrTooLarge) {
            {"plan", {"--ranks", "2", "--ranks", "3"}, "--ranks: "},
            {"plan", {}, "--ranks is required"},
            {"replay", {"--ranks", "2", "--groups", "3"}, "--groups 3: does not divide the 4"},
-           {"replay", {"--ranks", "2", "--dead", "1"}, "--policies static: plans only for"},
+           {"replay",
+            {"--ranks", "2", "--dead", "1"},
+            "static plans only for ranks that are all alive, with equal slots and speed: name "
+            "--policies steelyard,clairvoyant"},
            {"replay", {"--ranks", "2", "--top-k", "0"}, "--top-k: 0: not a whole number from 1"},
            {"replay", {"--ranks", "2", "--link-gbps", "0"}, "--link-gbps: 0: not a number from"},
            {"replay",

@@ -85,7 +85,9 @@ class Refusals : public CommandTest {
 
 TEST_F(Refusals, CommandLineThatIsNone) {
   Expect({{}, 2, {"subcommand"}});
-  Expect({{"frob"}, 2, {"frob"}});
+  Expect({{"frob"}, 2, {"frob: no such subcommand"}});
+  Expect({{"--config", "option.toml", "frob"}, 2, {"frob: no such subcommand"}});
+  Expect({{"--config", "section.toml"}, 2, {"section.toml", "[frob]"}});
   Expect({{"plan"}, 2, {"--loads"}});
   Expect({{"run", "--requests", "r.jsonl"}, 2, {"--model"}});
   Expect({{"plan", "--loads", "l.json", "--ranks", "2", "--config", "section.toml"},
@@ -195,6 +197,8 @@ TEST_F(Refusals, PlanAndInspect) {
     return {"plan", "--json", "--out", "out", "--ranks", "2", "--loads", loads};
   };
   Expect({plan("none.npy"), 1, {"none.npy"}});
+  Expect({plan("none"), 1, {"none: no such file"}});
+  Expect({{"inspect", "none"}, 1, {"none: no such file"}});
   Expect({plan("negative.json"), 1, {"negative.json", "layer 1", "expert 1", "negative"}});
   Expect({plan("ragged.json"), 1, {"ragged.json", "loads[1]"}});
   Expect({plan("broken.json"), 1, {"broken.json", "line 1"}});
@@ -209,6 +213,10 @@ TEST_F(Refusals, PlanAndInspect) {
   Expect({With(plan("l.json"), {"--current", "duplicate.json", "--slots", "5"}),
           1,
           {"duplicate.json", "--slots 5", "4 experts"}});
+  Expect({{"plan", "--loads", "l.json", "--current", "duplicate.json", "--dead", "0"},
+          1,
+          {"duplicate.json: 3 slots on a rank, as before: 1 live ranks have fewer slots than the 4 "
+           "experts need"}});
   Expect({{"inspect", "missing.json"}, 1, {"missing.json", "expert 3"}});
   Expect({{"inspect", "negative.json"}, 1, {"negative.json", "layer 1"}});
   Expect({{"inspect", "duplicate.json", "--ranks", "2"}, 2, {"--ranks", "duplicate.json"}});
