@@ -176,7 +176,8 @@ LoadTrace RandomTrace(std::mt19937& random, int num_phases) {
                         static_cast<int>(1 + random() % 4), static_cast<int>(1 + random() % 9)};
   std::vector<double> counts(shape.num_counts());
   for (double& count : counts) {
-    count = static_cast<double>(random() / num_phases);
+    const auto whole = random() / num_phases;
+    count = static_cast<double>(whole);
   }
   LoadTrace trace{LoadWindow::Create(shape, counts).value(), {}, {}};
   for (int bin = 0; bin < shape.num_bins; ++bin) {

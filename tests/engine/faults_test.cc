@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <utility>
 
 #include "base/test_no_threads.h"
 #include "bundled.h"
@@ -24,7 +25,7 @@ ServeOptions FourRanks() {
 /// Puts the plan of each rank that has one into its end of the group.
 void AddFaults(std::map<int, FaultPlan> plans, ServeOptions* options) {
   auto held = std::make_shared<HeldSlices>(options->num_ranks);
-  options->wrap_communicator = [plans, held](std::unique_ptr<Communicator> end) {
+  options->wrap_communicator = [plans = std::move(plans), held](std::unique_ptr<Communicator> end) {
     const auto plan = plans.find(end->rank());
     return std::unique_ptr<Communicator>(std::make_unique<FaultyCommunicator>(
         std::move(end), plan == plans.end() ? FaultPlan{} : plan->second, held));

@@ -1,5 +1,6 @@
 // What is never overwritten: what a command reads, what it writes elsewhere, and windows of another
 // replay.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "command_runner.h"
@@ -99,8 +100,8 @@ TEST_F(Outputs, ThatAreWindowsAreNoOtherFile) {
   for (const std::string option : {"--out", "--report"}) {
     const CommandResult result = Run(Replay({"--dump", "d", option, "sub/../" + window}));
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_EQ(result.err,
-              "steelyard: --dump " + window + ": would overwrite what " + option + " writes\n");
+    EXPECT_EQ(result.err, fmt::format("steelyard: --dump {}: would overwrite what {} writes\n",
+                                      window, option));
     EXPECT_FALSE(fs::exists(Path(window)));
   }
   Write(window, Read("l.json"));
