@@ -99,7 +99,7 @@ TEST(Quality, TheChoiceAmongPredictorsIsWithinAPercentOfTheBestOfThem) {
     SCOPED_TRACE(NameOf(c));
     double chosen = 0.0;
     std::array<double, kFixed.size()> fixed = {};
-    for (uint64_t seed = 1; seed <= 6; ++seed) {
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
       const Traffic traffic(c, seed);
       chosen += traffic.Replay("steelyard").imbalance_next;
       for (size_t i = 0; i < kFixed.size(); ++i) {
