@@ -39,13 +39,13 @@ int Run(int argc, char** argv) {
       "Steelyard levels Mixture-of-Experts models: it plans where experts sit and moves them while "
       "the model serves.",
       "steelyard");
-  steelyard::AddExamples(
-      &app, {"steelyard plan --loads loads.npy --ranks 8 --out plan.json",
-             "steelyard inspect placement.json --loads loads.npy",
-             "steelyard convert expert_map.json static.yaml --first-layer 3",
-             "steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl "
-             "--ranks 4 --out answers.jsonl",
-             "steelyard plan --help"});
+  const char* serve =
+      "steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl "
+      "--ranks 4 --out answers.jsonl";
+  steelyard::AddExamples(&app, {"steelyard plan --loads loads.npy --ranks 8 --out plan.json",
+                                "steelyard inspect placement.json --loads loads.npy",
+                                "steelyard convert expert_map.json static.yaml --first-layer 3",
+                                serve, "steelyard plan --help"});
   app.require_subcommand(1);
   app.set_config("--config", "",
                  "Read options from a TOML file: at its top, or under [SUBCOMMAND]; those given on "

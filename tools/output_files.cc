@@ -48,9 +48,8 @@ Status TryToFill(fs::path folder) {
     missing.push_back(at);
   }
   fs::create_directories(folder, error);
-  const Status status = error
-                            ? FailedPrecondition(fmt::format("cannot be made: {}", error.message()))
-                            : TryToWrite(folder / "file");
+  Status status = error ? FailedPrecondition(fmt::format("cannot be made: {}", error.message()))
+                        : TryToWrite(folder / "file");
   for (const fs::path& made : missing) {
     fs::remove(made, error);
   }

@@ -245,7 +245,7 @@ Status RunCommand::Run(const std::string& config) const {
 
   STEELYARD_ASSIGN_OR_RETURN(ServeReport report, Serve(files, work, options));
   // What went wrong with the trace did not stop the run; it is told when all else is put away.
-  const Status recorded = recorder != nullptr ? recorder->Finish() : Status::Ok();
+  Status recorded = recorder != nullptr ? recorder->Finish() : Status::Ok();
   if (!logits_dir.empty()) {
     STEELYARD_RETURN_IF_ERROR(WriteLogits(logits_dir, logits));
   }

@@ -175,7 +175,7 @@ Result<Topology> TopologyOptions::Resolve(int num_experts, const Topology* in_fo
   if (!spec.slots_of_rank.empty()) {
     spec.slots_per_rank = *std::max_element(spec.slots_of_rank.begin(), spec.slots_of_rank.end());
   }
-  const Result<Topology> topology = Topology::Create(spec);
+  Result<Topology> topology = Topology::Create(spec);
   if (!topology.ok()) {
     throw UsageError{"--ranks, --slots, --nodes: " + topology.status().message()};
   }
