@@ -64,6 +64,8 @@ size_t Utf8Length(std::string_view text) {
 
 Status CheckUtf8(std::string_view text, const Source& source) {
   for (size_t i = 0; i < text.size();) {
+    // The library would take it for the end.
+    if (text[i] == '\0') return ErrorAt(source, text, i, "a zero byte");
     const size_t length = Utf8Length(text.substr(i));
     if (length == 0) {
       return ErrorAt(source, text, i, "the text is not UTF-8");

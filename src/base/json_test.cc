@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
@@ -29,6 +30,14 @@ TEST(ParseJson, ReadsEveryKindOfValue) {
 std::string Nested(int depth) {
   return std::string(static_cast<size_t>(depth), '[') +
          std::string(static_cast<size_t>(depth), ']');
+}
+
+TEST(ParseJson, AZeroByteIsNotTheEnd) {
+  using namespace std::string_view_literals;
+  EXPECT_EQ(ParseJson("0\0{\"l\": \"{ 2"sv, "x").status(),
+            InvalidArgument("x: line 1, column 2: a zero byte"));
+  EXPECT_EQ(ParseJson("[1]\0"sv, "x").status(),
+            InvalidArgument("x: line 1, column 4: a zero byte"));
 }
 
 TEST(ParseJson, SixtyFourLevelsAreTheMost) {
