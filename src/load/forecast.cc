@@ -134,7 +134,7 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       STEELYARD_CHECK(false);
       break;
     case Predictor::kLast:
-      Last();
+      Windows(1, 1.0);
       break;
     case Predictor::kRecency:
       Recency(recency);
@@ -150,15 +150,6 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       break;
   }
   return {rows_.data(), static_cast<size_t>(num_rows_), static_cast<size_t>(num_experts_)};
-}
-
-// Neighbouring bins share a row where there are more bins than rows.
-void Forecaster::Last() {
-  const Window& last = windows_.back();
-  StartRows(last.num_bins);
-  for (int i = 0; i < last.num_bins; ++i) {
-    AddBin(last.first_bin + i, 1.0, Row(static_cast<int>(int64_t{i} * num_rows_ / last.num_bins)));
-  }
 }
 
 void Forecaster::Recency(double recency) {

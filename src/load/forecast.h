@@ -54,7 +54,6 @@ class Forecaster {
   void AddBin(int bin, double weight, std::span<double> row) const;
   std::span<double> StartRows(int num_rows);
   std::span<double> Row(int row);
-  void Last();
   void Recency(double recency);
   void Windows(int num_windows, double decay);
   void Phases();
