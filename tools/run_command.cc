@@ -318,9 +318,8 @@ void AddRunCommand(CLI::App& app) {
   options->policy.model_has_bytes = true;
   AddExamples(
       command,
-      {"steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl --ranks "
-       "4 "
-       "--out answers.jsonl",
+      {"steelyard run --model models/qwen3_moe_tiny --requests models/demo_requests.jsonl "
+       "--ranks 4 --out answers.jsonl",
        "steelyard run --model models/qwen3_moe_tiny --requests requests.jsonl --ranks 4 --balance "
        "off --record served.h5",
        "steelyard run --model models/qwen3_moe_tiny --requests requests.jsonl --balance static "
