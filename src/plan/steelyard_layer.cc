@@ -1,6 +1,7 @@
 #include "plan/steelyard_layer.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "steelyard/placement/placement.h"
@@ -14,6 +15,12 @@ constexpr double kHeavyAgainstBest = 1.2;
 constexpr double kHeavyOnRank = 0.3;
 // A round of refinement; the next one goes on.
 constexpr int kMaxBinwiseSteps = 60;
+// Hedges: bins like all of the forecast together but with less on the heaviest experts, none above
+// these parts of the heaviest one; what they weigh, of the forecast; and the load against a mean
+// rank's from which an expert matters.
+constexpr std::array<double, 2> kHedgeCaps = {0.7, 0.49};
+constexpr double kHedgeWeight = 0.1;
+constexpr double kHedgedOnRank = 0.5;
 
 }  // namespace
 
@@ -35,9 +42,11 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   repaired_.assign(shape.num_slots(), 0);
   copies_.assign(shape.num_experts, 0);
   best_copies_.assign(shape.num_experts, 0);
-  with_unseen_.assign(static_cast<size_t>(shape.num_bins + 1) * shape.num_experts, 0.0);
+  unhedged_.assign(shape.num_slots(), 0);
+  extra_bins_.assign(static_cast<size_t>(shape.num_bins + kMaxExtraBins) * shape.num_experts, 0.0);
   sum_.assign(shape.num_experts, 0.0);
-  SetNumBins(shape.num_bins + 1);
+  static_assert(kHedgeCaps.size() <= kMaxExtraBins);
+  SetNumBins(shape.num_bins + kMaxExtraBins);
   SetNumBins(shape.num_bins);
 }
 
@@ -146,9 +155,65 @@ void LayerPlanner::RepairFitted(const LayerTask& task, double settled_at) {
     state_.Follow(limiting_);
     if (task.curve != nullptr) state_.LogTo(&log_);
   }
-  ImproveUntilSettled(settled_at);
+  if (!Improve(task, settled_at)) log_.clear();
   state_.LogTo(nullptr);
   state_.Follow(nullptr);
+}
+
+// With several bins, hedged: the next loads are like these, but the heaviest experts may be less
+// so, and then other ranks decide. Where an expert alone fills the hottest rank, only this says how
+// the others should be. False where that would make the forecast itself worse: then nothing
+// changes.
+bool LayerPlanner::Improve(const LayerTask& task, double settled_at) {
+  const double objective = Objective();
+  const bool is_hedged =
+      objective > settled_at && shape_.num_bins > 1 && !is_weighted_ && !is_costed_;
+  const Span2<const double> hedged = is_hedged ? AddHedges(task.bins) : task.bins;
+  if (hedged.num_rows() == task.bins.num_rows()) {
+    ImproveUntilSettled(settled_at);
+    return true;
+  }
+  state_.WriteSlots(fitted_, unhedged_);
+  ChangeLoads(hedged, task.split, unhedged_);
+  ImproveUntilSettled(lower_bound_ + task.gate * LayerState::kMeanLoad);
+  state_.WriteSlots(fitted_, slots_);
+  ChangeLoads(task.bins, task.split, slots_);
+  if (Objective() <= objective) return true;
+  state_.Assign(unhedged_);
+  return false;
+}
+
+// `bins` and the hedges that say something.
+Span2<const double> LayerPlanner::AddHedges(Span2<const double> bins) {
+  const size_t num_experts = shape_.num_experts;
+  const std::span<double> sum(sum_);
+  std::fill(sum.begin(), sum.end(), 0.0);
+  double tokens = 0.0;
+  for (size_t t = 0; t < bins.num_rows(); ++t) {
+    for (size_t e = 0; e < num_experts; ++e) {
+      sum[e] += bins.row(t)[e];
+      tokens += bins.row(t)[e];
+    }
+  }
+  std::copy(bins.flat().begin(), bins.flat().end(), extra_bins_.begin());
+  const double heaviest = *std::max_element(sum.begin(), sum.end());
+  size_t num_rows = bins.num_rows();
+  for (const double part : kHedgeCaps) {
+    const double cap = part * heaviest;
+    if (cap <= kHedgedOnRank * tokens / shape_.num_live_ranks()) break;
+    double* row = extra_bins_.data() + num_rows++ * num_experts;
+    for (size_t e = 0; e < num_experts; ++e) row[e] = kHedgeWeight * std::min(sum[e], cap);
+  }
+  return {extra_bins_.data(), num_rows, num_experts};
+}
+
+// Goes on with other loads, and counts moves from `slots`.
+void LayerPlanner::ChangeLoads(Span2<const double> bins, SplitRule split,
+                               std::span<const int32_t> slots) {
+  SetNumBins(static_cast<int>(bins.num_rows()));
+  state_.SetLoads(bins);
+  ComputeBound(split);
+  state_.Assign(slots);
 }
 
 void LayerPlanner::ImproveUntilSettled(double settled_at) {

@@ -53,6 +53,9 @@ class LayerPlanner {
   Result<LayerDecision> Plan(const LayerTask& task, std::span<int32_t> slot_to_expert);
 
  private:
+  /// Bins that are planned for besides those of the forecast.
+  static constexpr int kMaxExtraBins = 2;
+
   void SetNumBins(int num_bins);
   void ComputeBound(SplitRule split);
   LayerDecision PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert);
@@ -67,7 +70,10 @@ class LayerPlanner {
   int32_t LightestExpertWithRoom() const;
   bool TryNeighbouringCounts();
   void RepairFitted(const LayerTask& task, double settled_at);
+  bool Improve(const LayerTask& task, double settled_at);
   void ImproveUntilSettled(double settled_at);
+  Span2<const double> AddHedges(Span2<const double> bins);
+  void ChangeLoads(Span2<const double> bins, SplitRule split, std::span<const int32_t> slots);
   double Objective();
   void Search(double settled_at);
   void SearchEvenSplit(double price, double lower_bound, double settled_at);
@@ -102,7 +108,8 @@ class LayerPlanner {
   std::vector<int32_t> slots_;        // [num_slots]
   std::vector<int32_t> copies_;       // [num_experts] ranks that hold an expert
   std::vector<int32_t> best_copies_;  // [num_experts] of the best fillers
-  std::vector<double> with_unseen_;   // [num_bins + 1, num_experts]
+  std::vector<int32_t> unhedged_;     // [num_slots] where improvement starts
+  std::vector<double> extra_bins_;    // [num_bins + kMaxExtraBins, num_experts]
   std::vector<double> sum_;           // [num_experts] of that
   std::vector<Step> log_;             // of the search
 };

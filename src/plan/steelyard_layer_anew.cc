@@ -35,7 +35,7 @@ int64_t NumCounts(int num_experts, int spare) {
 bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
   if (limiting_ == nullptr) {
     const bool better = PlaceFromScratch(task);
-    ImproveUntilSettled(settled_at);
+    Improve(task, settled_at);
     return better;
   }
   // What repair can do serves where a limit forbids the plan from nothing, of the layer or of all.
@@ -47,7 +47,7 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
   if (fitter_.kept_duplicates().empty()) {
     state_.Assign(fitted_);
     if (PlaceFromScratch(task)) {
-      ImproveUntilSettled(settled_at);
+      Improve(task, settled_at);
       state_.WriteSlots(fitted_, slots_);
       ledger_.Assign(slots_);
       ledger_.ClearBlocked();
@@ -86,7 +86,7 @@ bool LayerPlanner::PlaceFromScratch(const LayerTask& task) {
 // A plan for all loads together, the unseen ones among them, made better bin by bin.
 void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   const int num_bins = shape_.num_bins;
-  const Span2<double> bins(with_unseen_.data(), num_bins + 1, shape_.num_experts);
+  const Span2<double> bins(extra_bins_.data(), num_bins + 1, shape_.num_experts);
   const std::span<double> sum(sum_);
   std::fill(sum.begin(), sum.end(), 0.0);
   double tokens = 0.0;
@@ -102,9 +102,7 @@ void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   std::fill(bins.row(num_bins).begin(), bins.row(num_bins).end(), unseen);
   for (double& load : sum) load += unseen;
 
-  SetNumBins(1);
-  state_.SetLoads({sum.data(), 1, sum.size()});
-  ComputeBound(task.split);
+  ChangeLoads({sum.data(), 1, sum.size()}, task.split, fitted_);
   best_objective_ = std::numeric_limits<double>::infinity();
   TryManyCounts();
   SetNumBins(num_bins + 1);
@@ -113,10 +111,7 @@ void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   binwise_.Run(0.0, kUnseenStepsPerBin * num_bins, state_);
   state_.WriteSlots(slots_, best_slots_);
   labeller_.Label(task.in_force, best_slots_);
-  SetNumBins(num_bins);
-  state_.SetLoads(task.bins);
-  ComputeBound(task.split);
-  state_.Assign(best_slots_);
+  ChangeLoads(task.bins, task.split, best_slots_);
 }
 
 // True where the best is better than `best_objective_`.

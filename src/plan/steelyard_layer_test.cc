@@ -90,6 +90,22 @@ TEST(LayerPlanner, AChangeMustPayAtItsPrice) {
   EXPECT_EQ(PlanLayer(kFourOnTwo, loads, current, 1e300).slots, current);
 }
 
+TEST(LayerPlanner, RanksBesideTheHottestAreLevelledForTheDayItIsNot) {
+  // Expert 0 is above the mean of 15 and has a lightest one beside it: no plan does better than 28.
+  // Were it at 0.7 of that, the 13 and the 12 together on rank 1 would be the most. One bin alone
+  // is planned as it is.
+  const LayerShape shape = {.num_experts = 8, .num_ranks = 4, .slots_per_rank = 2, .num_bins = 2};
+  const std::vector<double> bins = {27, 1, 13, 12, 2, 2, 2, 1, 27, 1, 13, 12, 2, 2, 2, 1};
+  const std::vector<int32_t> current = {0, 1, 2, 3, 4, 5, 7, 6};
+  const Outcome outcome = PlanLayer(shape, bins, current, 0.05, 0.0);
+  EXPECT_EQ(outcome.decision.verdict, LayerVerdict::kChanged);
+  EXPECT_FALSE(RankHolds(shape, outcome.slots, 1, 2) && RankHolds(shape, outcome.slots, 1, 3));
+  EXPECT_EQ(ImbalanceOf(shape, {27, 1, 13, 12, 2, 2, 2, 1}, outcome.slots), 28 * 4 / 60.0);
+  LayerShape one_bin = shape;
+  one_bin.num_bins = 1;
+  EXPECT_EQ(PlanLayer(one_bin, {27, 1, 13, 12, 2, 2, 2, 1}, current, 0.05, 0.0).slots, current);
+}
+
 TEST(LayerPlanner, TheContiguousLayoutIsPlannedFromNothingWhateverThePrice) {
   const std::vector<double> loads = {7, 5, 2, 2};
   const Outcome outcome = PlanLayer(kFourOnTwo, loads, {0, 1, 2, 3}, 1e6);
