@@ -149,12 +149,8 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
 
   const RankCost& cost = input.options.rank_cost;
   const auto imbalance = [&](const Placement& placement) {
-    if (!cost.is_tokens()) {
-      return CostImbalance(bins, placement.slot_to_expert(layer_idx), placement.shares(layer_idx),
-                           placement.topology(), cost, worker.score);
-    }
-    return Imbalance(bins, placement.slot_to_expert(layer_idx), placement.shares(layer_idx),
-                     placement.topology(), {}, worker.score);
+    return CostImbalance(bins, placement.slot_to_expert(layer_idx), placement.shares(layer_idx),
+                         placement.topology(), cost, worker.score);
   };
   LayerReport& report = plan.layers[layer_idx];
   report.imbalance_before = imbalance(before);

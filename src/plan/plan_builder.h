@@ -35,6 +35,7 @@ struct LayerDecision {
   BindingLimit limit = BindingLimit::kNone;
   bool from_scratch = false;
   bool wanted = true;
+  double gain = 0.0;  // of imbalance, that its moves have on the forecast; only of `steelyard`
   Predictor predictor = Predictor::kLast;
 };
 

@@ -19,7 +19,7 @@ constexpr double kPriorGain = 0.02;
 constexpr double kLeastRealised = 0.4;
 
 // PolicyState::values: a header, promised and realised gain and squared leads of each candidate,
-// promised gain and score of each plan.
+// promised gain and score of each plan, the shares where they are weighted.
 enum Header { kLayers, kSlots, kCandidates, kHeaderSize };
 
 /// `value` by `doubt` nearer to 0.
@@ -44,17 +44,24 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
     if (shape.num_phases > 1) candidates_.push_back(Predictor::kPhases);
   }
   num_layers_ = shape.num_layers;
-  num_slots_ = input.topology().num_slots();
-  keeps_plans_ = input.history.size() > 1 && input.topology() == input.current->topology();
+  topology_ = &input.topology();
+  cost_ = input.options.rank_cost;
+  num_slots_ = topology_->num_slots();
+  keeps_plans_ = input.history.size() > 1 && *topology_ == input.current->topology();
+  is_weighted_ = keeps_plans_ && input.options.split == SplitRule::kWeighted;
   totals_.assign(candidates_.size(), {});
   records_.assign(num_layers_ * candidates_.size(), {});
-  remembers_ = keeps_plans_ && Recall(state, input.topology());
-  if (!remembers_ && keeps_plans_) plans_.assign(PlanOffset(num_layers_, 0), kNoExpert);
+  shares_.clear();
+  remembers_ = keeps_plans_ && Recall(state);
+  if (remembers_ || !keeps_plans_) return;
+  plans_.assign(PlanOffset(num_layers_, 0), kNoExpert);
+  if (is_weighted_) shares_.assign(plans_.size(), 0.0);
 }
 
-bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology) {
+bool PredictorChoice::Recall(const PolicyState& state) {
   const std::vector<double>& values = state.values;
-  const size_t num_values = kHeaderSize + 3 * totals_.size() + 2 * records_.size();
+  const size_t num_shares = is_weighted_ ? PlanOffset(num_layers_, 0) : 0;
+  const size_t num_values = kHeaderSize + 3 * totals_.size() + 2 * records_.size() + num_shares;
   if (values.size() != num_values || values[kLayers] != num_layers_ ||
       values[kSlots] != static_cast<double>(num_slots_) ||
       values[kCandidates] != static_cast<double>(candidates_.size()) ||
@@ -62,7 +69,7 @@ bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology)
     return false;
   }
   for (size_t slot = 0; slot < num_slots_; ++slot) {
-    if ((state.slots[slot] == kNoExpert) == topology.is_live_slot(static_cast<int>(slot))) {
+    if ((state.slots[slot] == kNoExpert) == topology_->is_live_slot(static_cast<int>(slot))) {
       return false;  // other ranks were dead
     }
   }
@@ -76,16 +83,16 @@ bool PredictorChoice::Recall(const PolicyState& state, const Topology& topology)
     record.promised = *value++;
     record.score = *value++;
   }
+  shares_.assign(value, value + num_shares);
   plans_ = state.slots;
   return true;
 }
 
-void PredictorChoice::Judge(int layer_idx, Span2<const double> bins, const Topology& topology,
-                            ScoreWorkspace& workspace) {
+void PredictorChoice::Judge(int layer_idx, Span2<const double> bins, ScoreWorkspace& workspace) {
   const int num_candidates = static_cast<int>(candidates_.size());
   const auto imbalance = [&](int plan_idx) {
-    return Imbalance(bins, {plans_.data() + PlanOffset(layer_idx, plan_idx), num_slots_}, {},
-                     topology, {}, workspace);
+    return CostImbalance(bins, {plans_.data() + PlanOffset(layer_idx, plan_idx), num_slots_},
+                         shares(layer_idx, plan_idx), *topology_, cost_, workspace);
   };
   const double kept = imbalance(num_candidates);
   for (int k = 0; k < num_candidates; ++k) {
@@ -153,13 +160,20 @@ std::span<int32_t> PredictorChoice::plan(int layer_idx, int candidate_idx) {
   return {plans_.data() + PlanOffset(layer_idx, candidate_idx), num_slots_};
 }
 
+std::span<double> PredictorChoice::shares(int layer_idx, int plan_idx) {
+  if (!is_weighted_) {
+    return {};
+  }
+  return {shares_.data() + PlanOffset(layer_idx, plan_idx), num_slots_};
+}
+
 PolicyState PredictorChoice::Remember(const Placement& current) const {
   PolicyState state;
   if (!keeps_plans_) {
     return state;
   }
   const size_t num_candidates = candidates_.size();
-  state.values.reserve(kHeaderSize + 3 * totals_.size() + 2 * records_.size());
+  state.values.reserve(kHeaderSize + 3 * totals_.size() + 2 * records_.size() + shares_.size());
   state.values.resize(kHeaderSize);
   state.values[kLayers] = num_layers_;
   state.values[kSlots] = static_cast<double>(num_slots_);
@@ -170,6 +184,7 @@ PolicyState PredictorChoice::Remember(const Placement& current) const {
   for (const PlanRecord& record : records_) {
     state.values.insert(state.values.end(), {record.promised, record.score});
   }
+  state.values.insert(state.values.end(), shares_.begin(), shares_.end());
   state.slots = plans_;
   for (int layer_idx = 0; layer_idx < num_layers_; ++layer_idx) {
     const std::span<const int32_t> in_force = current.slot_to_expert(layer_idx);

@@ -28,7 +28,8 @@ class PredictorChoice {
   /// Takes memory, so that Begin() for this shape allocates nothing where there is one window.
   void Prepare(int num_layers);
 
-  /// Starts a plan: takes what `state` remembers, where it is of this shape, else nothing.
+  /// Starts a plan on input.topology(), which outlives it: takes what `state` remembers, where it
+  /// is of this shape, else nothing.
   void Begin(const PlanInput& input, const PolicyState& state);
 
   /// What to plan on: one predictor, or those that kAuto chooses from, the one for a start first.
@@ -37,9 +38,9 @@ class PredictorChoice {
   /// There are plans to judge. Then Judge() each layer, which may be done in parallel with a
   /// workspace each, before the first best() or price_factor().
   bool remembers() const { return remembers_; }
-  /// `bins` [num_bins, num_experts] are those of the window that has just ended.
-  void Judge(int layer_idx, Span2<const double> bins, const Topology& topology,
-             ScoreWorkspace& workspace);
+  /// `bins` [num_bins, num_experts] are those of the window that has just ended, on
+  /// input.topology().
+  void Judge(int layer_idx, Span2<const double> bins, ScoreWorkspace& workspace);
   void FinishJudging();
 
   /// Index into candidates(): the first where no other leads.
@@ -52,6 +53,9 @@ class PredictorChoice {
   /// Where to put the plan of a layer on a candidate's forecast, [num_slots]; different layers may
   /// be written in parallel.
   std::span<int32_t> plan(int layer_idx, int candidate_idx);
+  /// Where to put its shares, and after those of the last candidate the shares that are best for
+  /// what is in force, [num_slots]; empty where the split is even.
+  std::span<double> shares(int layer_idx, int plan_idx);
   /// The gain in imbalance that this plan has on its forecast.
   void Promise(int layer_idx, int candidate_idx, double gain) {
     plan_of(layer_idx, candidate_idx).promised = gain;
@@ -75,7 +79,7 @@ class PredictorChoice {
     double price_factor = 1.0;
   };
 
-  bool Recall(const PolicyState& state, const Topology& topology);
+  bool Recall(const PolicyState& state);
   /// By how much a candidate's score of a layer is below the first one's.
   double Lead(int layer_idx, int candidate_idx) const;
   size_t PlanOffset(int layer_idx, int plan_idx) const {
@@ -85,15 +89,19 @@ class PredictorChoice {
     return records_[static_cast<size_t>(layer_idx) * candidates_.size() + candidate_idx];
   }
 
+  const Topology* topology_ = nullptr;  // of the input
+  RankCost cost_;
   int num_layers_ = 0;
   size_t num_slots_ = 0;
   bool remembers_ = false;
   bool keeps_plans_ = false;
+  bool is_weighted_ = false;
   std::vector<Predictor> candidates_;
   std::vector<Total> totals_;        // [candidates]
   std::vector<PlanRecord> records_;  // [num_layers, candidates]
   // [num_layers, candidates + 1, num_slots]; the last plan of a layer is what was in force.
   std::vector<int32_t> plans_;
+  std::vector<double> shares_;  // the same, or empty
 };
 
 }  // namespace steelyard

@@ -17,11 +17,14 @@ class TwoRanks : public testing::Test {
       std::vector<LoadWindow>(2, LoadWindow::Create(shape_, {10, 10, 10, 10}).value());
   const std::vector<int32_t> apart_ = {0, 2, 1, 3};  // experts 0 and 1 on different ranks
 
+  RankCost cost_;
+
   PlanInput Input(Predictor predictor = Predictor::kAuto) const {
     PlanInput input;
     input.current = &contiguous_;
     input.history = history_;
     input.options.predictor = predictor;
+    input.options.rank_cost = cost_;
     return input;
   }
 
@@ -44,7 +47,7 @@ class TwoRanks : public testing::Test {
     choice.Begin(Input(), state);
     EXPECT_TRUE(choice.remembers());
     ScoreWorkspace workspace;
-    choice.Judge(0, {loads.data(), 1, loads.size()}, contiguous_.topology(), workspace);
+    choice.Judge(0, {loads.data(), 1, loads.size()}, workspace);
     choice.FinishJudging();
     return choice;
   }
@@ -74,7 +77,7 @@ int BestAfter(int k, const std::vector<std::vector<double>>& loads_of_layers) {
   ScoreWorkspace workspace;
   for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
     const std::vector<double>& loads = loads_of_layers[layer_idx];
-    after.Judge(layer_idx, {loads.data(), 1, loads.size()}, contiguous.topology(), workspace);
+    after.Judge(layer_idx, {loads.data(), 1, loads.size()}, workspace);
   }
   after.FinishJudging();
   return after.best(0);
@@ -101,6 +104,50 @@ TEST_F(TwoRanks, AMoveIsPricedByThePartOfItsGainThatCameTrue) {
   EXPECT_NEAR(After(PlanWith(1, 0.98), {30, 30, 10, 10}).price_factor(1), 1.0 / 0.52, 1e-12);
   EXPECT_EQ(After(PlanWith(1, 0.5), {10, 10, 10, 10}).price_factor(1), 2.5);
   EXPECT_EQ(After(PlanWith(1, 0.5), {10, 10, 10, 10}).price_factor(2), 1.0);
+}
+
+// Loads 30 10 0 0: apart the active experts are 1 and 1, together 2 and 0; tokens gain half of
+// that.
+TEST_F(TwoRanks, PlansAreJudgedByWhatRanksCost) {
+  EXPECT_NEAR(After(PlanWith(1, 1.0), {30, 10, 0, 0}).price_factor(1), 1.02 / 0.52, 1e-12);
+  cost_ = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
+  EXPECT_EQ(After(PlanWith(1, 1.0), {30, 10, 0, 0}).price_factor(1), 1.0);
+}
+
+TEST(PredictorChoice, PlansWithWeightedSharesAreJudgedByTheseShares) {
+  const Placement contiguous = Placement::Contiguous(Topology::Create(2, 3).value(), 1, 4).value();
+  const std::vector<LoadWindow> history(
+      2, LoadWindow({.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 4}));
+  PlanInput input{.current = &contiguous, .history = history};
+  input.options.split = SplitRule::kWeighted;
+  PredictorChoice before;
+  before.Begin(input, {});
+  const int num_candidates = static_cast<int>(before.candidates().size());
+  // Ranks hold {0, 1, 2} and {3, 0, 1}. All split evenly, but for the second candidate.
+  for (int k = 0; k <= num_candidates; ++k) {
+    const std::vector<double> even = {0.5, 0.5, 1, 1, 0.5, 0.5};
+    const std::vector<double> uneven = {0.25, 0.5, 1, 1, 0.75, 0.5};
+    const std::vector<double>& shares = k == 1 ? uneven : even;
+    std::copy(shares.begin(), shares.end(), before.shares(0, k).begin());
+    if (k == num_candidates) break;
+    const std::span<const int32_t> slots = contiguous.slot_to_expert(0);
+    std::copy(slots.begin(), slots.end(), before.plan(0, k).begin());
+    before.Promise(0, k, 0.25);
+  }
+  PredictorChoice after;
+  after.Begin(input, before.Remember(contiguous));
+  ASSERT_TRUE(after.remembers());
+  // 20 + 30 and 10 + 20 of a mean of 40, an imbalance of 1.25, against 10 + 30 and 10 + 30.
+  const std::vector<double> loads = {40, 0, 30, 10};
+  ScoreWorkspace workspace;
+  after.Judge(0, {loads.data(), 1, loads.size()}, workspace);
+  after.FinishJudging();
+  EXPECT_EQ(after.price_factor(1), 1.0);
+  EXPECT_EQ(after.price_factor(0), 2.5);
+  // Without shares there is nothing to judge.
+  input.options.split = SplitRule::kEven;
+  after.Begin(input, before.Remember(contiguous));
+  EXPECT_FALSE(after.remembers());
 }
 
 TEST_F(TwoRanks, OneWindowIsPlannedOnItsBinsAlikeAndLeavesNoMemory) {

@@ -179,6 +179,7 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
 double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                      std::span<const double> shares, const Topology& topology, const RankCost& cost,
                      ScoreWorkspace& workspace) {
+  if (cost.is_tokens()) return Imbalance(bins, slot_to_expert, shares, topology, {}, workspace);
   CountCopies(slot_to_expert, bins.num_cols(), workspace.copies);
   const double total_speed = topology.total_speed();
   const double num_ranks = topology.num_live_ranks();

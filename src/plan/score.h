@@ -63,9 +63,10 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
                  std::span<const double> shares, const Topology& topology,
                  std::span<const double> bin_weights, ScoreWorkspace& workspace);
 
-/// The same where a rank costs by `cost` and its speed: over the bins, which weigh alike, the sum
-/// of the largest rank cost by the sum of what no placement is below, all ranks together taking
-/// their tokens, and each expert that has any once. A slot is active where it takes tokens.
+/// The same where a rank costs by `cost` and its speed, with bins that weigh alike: Imbalance()
+/// where that is tokens, else the sum over the bins of the largest rank cost by the sum of what no
+/// placement is below, all ranks together taking their tokens, and each expert that has any once. A
+/// slot is active where it takes tokens.
 double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                      std::span<const double> shares, const Topology& topology, const RankCost& cost,
                      ScoreWorkspace& workspace);

@@ -116,7 +116,8 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
   const double price = (is_redundant ? 1.0 : 0.5) * task.price / shape_.num_live_slots();
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(price, 1.0 * shape_.num_ranks));
   LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
-  const bool settled = Objective() <= settled_at;
+  const double objective = Objective();
+  const bool settled = objective <= settled_at;
   bool anew = !settled && (task.from_scratch || IsContiguous(fitted_));
   if (!settled && !anew) {
     RepairFitted(task, settled_at);
@@ -134,6 +135,7 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
     WriteSlots(slot_to_expert);
   }
   if (!settled) {
+    decision.gain = (objective - Objective()) / LayerState::kMeanLoad;
     decision.verdict = decision.limit == BindingLimit::kNone ? LayerVerdict::kKeptByPrice
                                                              : LayerVerdict::kKeptByLimit;
   }

@@ -45,7 +45,8 @@ class SteelyardPolicy : public Policy {
       STEELYARD_RETURN_IF_ERROR(KeepWithinBudget(input, context, slot_to_expert));
     }
     std::vector<double> shares;
-    if (input.options.split == SplitRule::kWeighted) shares = FitShares(slot_to_expert, context);
+    if (input.options.split == SplitRule::kWeighted) shares.resize(slot_to_expert.size());
+    FinishLayers(current, context, slot_to_expert, shares);
     STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
     const bool may_keep_duplicates = input.options.limits.any() && current.CountDuplicates() > 0;
     STEELYARD_ASSIGN_OR_RETURN(
@@ -66,7 +67,8 @@ class SteelyardPolicy : public Policy {
     LayerPlanner planner;
     ShareSolver solver;
     ScoreWorkspace score;
-    std::vector<double> bins;  // [num_bins of a window, num_experts]
+    std::vector<double> bins;   // [num_bins of a window, num_experts]
+    std::vector<double> loads;  // [num_experts] of a forecast, all bins together
   };
 
   Status PrepareFor(const Topology& topology, const Placement& current,
@@ -93,6 +95,7 @@ class SteelyardPolicy : public Policy {
       worker.forecaster.Prepare(window_shape, num_windows);
       worker.score.Reserve(current.num_experts());
       worker.bins.resize(static_cast<size_t>(window_shape.num_bins) * current.num_experts());
+      worker.loads.resize(current.num_experts());
     }
     screen_.Prepare(window_shape.num_bins, num_windows);
     choice_.Prepare(current.num_layers());
@@ -147,6 +150,8 @@ class SteelyardPolicy : public Policy {
       LayerDecision& decision = decisions_[layer_idx];
       decision.limit = budget.limit;
       decision.from_scratch = false;
+      decision.gain = (curve.point(0).objective - curve.point(chosen[layer_idx]).objective) /
+                      LayerState::kMeanLoad;
       decision.verdict = std::equal(slots.begin(), slots.end(), current.begin(), current.end())
                              ? LayerVerdict::kKeptByLimit
                              : LayerVerdict::kChanged;
@@ -164,7 +169,7 @@ class SteelyardPolicy : public Policy {
       Worker& worker = workers_[worker_idx];
       const Span2<double> bins(worker.bins, ended.shape().num_bins, ended.shape().num_experts);
       ReadLayerBins(ended, layer_idx, bins);
-      choice_.Judge(layer_idx, bins, input.topology(), worker.score);
+      choice_.Judge(layer_idx, bins, worker.score);
     });
     STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
     choice_.FinishJudging();
@@ -180,14 +185,17 @@ class SteelyardPolicy : public Policy {
         choice_.keeps_plans() ? static_cast<int>(choice_.candidates().size()) : 0;
     for (int k = 0; k < num_candidates; ++k) {
       if (k == best) continue;
-      STEELYARD_RETURN_IF_ERROR(
-          PlanOn(input, layer_idx, k, worker, choice_.plan(layer_idx, k)).status());
+      const std::span<int32_t> plan = choice_.plan(layer_idx, k);
+      STEELYARD_ASSIGN_OR_RETURN(const LayerDecision decision,
+                                 PlanOn(input, layer_idx, k, worker, plan));
+      choice_.Promise(layer_idx, k, decision.gain);
+      const std::span<double> shares = choice_.shares(layer_idx, k);
+      if (!shares.empty()) worker.solver.Solve(worker.loads, plan, topology_, shares);
     }
     STEELYARD_ASSIGN_OR_RETURN(decisions_[layer_idx],
                                PlanOn(input, layer_idx, best, worker, slot_to_expert));
-    if (choice_.keeps_plans()) {
-      std::copy(slot_to_expert.begin(), slot_to_expert.end(),
-                choice_.plan(layer_idx, best).begin());
+    if (input.options.split == SplitRule::kWeighted) {
+      std::copy(worker.loads.begin(), worker.loads.end(), PlannedLoads(layer_idx).begin());
     }
     return Status::Ok();
   }
@@ -218,18 +226,9 @@ class SteelyardPolicy : public Policy {
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
     STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
     decision.predictor = predictor;
-    if (is_best && options.split == SplitRule::kWeighted) {
-      const std::span<double> loads = PlannedLoads(layer_idx);
-      std::fill(loads.begin(), loads.end(), 0.0);
-      for (size_t t = 0; t < rows.num_rows(); ++t) {
-        for (size_t e = 0; e < loads.size(); ++e) loads[e] += rows.row(t)[e];
-      }
-    }
-    if (choice_.keeps_plans()) {
-      const auto imbalance = [&](std::span<const int32_t> slots) {
-        return Imbalance(rows, slots, {}, input.topology(), {}, worker.score);
-      };
-      choice_.Promise(layer_idx, candidate_idx, imbalance(current) - imbalance(slot_to_expert));
+    std::fill(worker.loads.begin(), worker.loads.end(), 0.0);
+    for (size_t t = 0; t < rows.num_rows(); ++t) {
+      for (size_t e = 0; e < rows.num_cols(); ++e) worker.loads[e] += rows.row(t)[e];
     }
     return decision;
   }
@@ -250,19 +249,31 @@ class SteelyardPolicy : public Policy {
     return std::span<double>(planned_loads_).subspan(layer_idx * num_experts, num_experts);
   }
 
-  /// The best shares for what the layers are planned on, [num_layers, num_slots].
-  std::vector<double> FitShares(std::span<const int32_t> slot_to_expert,
-                                const PlanContext& context) {
+  /// Fits shares, [num_layers, num_slots], to what the layers are planned on, where there are any,
+  /// and gives the plan to the choice.
+  void FinishLayers(const Placement& current, const PlanContext& context,
+                    std::span<const int32_t> slot_to_expert, std::span<double> shares) {
     const size_t num_slots = topology_.num_slots();
-    std::vector<double> shares(slot_to_expert.size());
-    context.executor->Run(
-        static_cast<int>(shares.size() / num_slots), [&](int layer_idx, int worker_idx) {
-          if (!CheckNotCancelled(context).ok()) return;
-          workers_[worker_idx].solver.Solve(
-              PlannedLoads(layer_idx), slot_to_expert.subspan(layer_idx * num_slots, num_slots),
-              topology_, std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
-        });
-    return shares;
+    const int num_candidates = static_cast<int>(choice_.candidates().size());
+    context.executor->Run(current.num_layers(), [&](int layer_idx, int worker_idx) {
+      if (!CheckNotCancelled(context).ok()) return;
+      const std::span<const int32_t> slots =
+          slot_to_expert.subspan(layer_idx * num_slots, num_slots);
+      ShareSolver& solver = workers_[worker_idx].solver;
+      std::span<double> of_layer;
+      if (!shares.empty()) {
+        of_layer = shares.subspan(layer_idx * num_slots, num_slots);
+        solver.Solve(PlannedLoads(layer_idx), slots, topology_, of_layer);
+      }
+      if (!choice_.keeps_plans()) return;
+      const int best = choice_.best(layer_idx);
+      std::copy(slots.begin(), slots.end(), choice_.plan(layer_idx, best).begin());
+      choice_.Promise(layer_idx, best, decisions_[layer_idx].gain);
+      if (of_layer.empty()) return;
+      std::copy(of_layer.begin(), of_layer.end(), choice_.shares(layer_idx, best).begin());
+      solver.Solve(PlannedLoads(layer_idx), current.slot_to_expert(layer_idx), topology_,
+                   choice_.shares(layer_idx, num_candidates));
+    });
   }
 
   LayerShape shape_;
