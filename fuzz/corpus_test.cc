@@ -38,7 +38,7 @@ TEST_P(FuzzCorpus, EveryStoredInputKeepsThePromises) {
 INSTANTIATE_TEST_SUITE_P(Targets, FuzzCorpus,
                          testing::Values(Target{"placement", FuzzPlacement},
                                          Target{"loads", FuzzLoads}, Target{"h5", FuzzH5},
-                                         Target{"plan", FuzzPlan}),
+                                         Target{"plan", FuzzPlan}, Target{"toml", FuzzToml}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

@@ -22,4 +22,7 @@ void FuzzH5(std::string_view bytes);
 /// checked for every plan.
 void FuzzPlan(std::string_view bytes);
 
+/// `bytes` as a file of options.
+void FuzzToml(std::string_view bytes);
+
 }  // namespace steelyard

@@ -42,7 +42,7 @@ fuzz() {
 }
 
 failed=0
-for pair in "placement loads" "h5 plan"; do
+for pair in "placement loads" "h5 plan" "toml"; do
   running=()
   for target in $pair; do
     fuzz "$target" &

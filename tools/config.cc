@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.h"
 #include "command.h"
 #include "toml.h"
 
@@ -38,7 +39,8 @@ void ConfigReader::CheckEntry(const std::string& command, const TomlEntry& entry
   CLI::App* chosen = scratch.get_subcommand(command);
   const std::string option = "--" + entry.key;
   if (entry.key == "help" || chosen->get_option_no_throw(option) == nullptr) {
-    throw UsageError{fmt::format("{}: {}: not an option of {}", place, entry.key, command)};
+    throw UsageError{
+        fmt::format("{}: {}: not an option of {}", place, Printable(entry.key), command)};
   }
   // Once all is read, and before the subcommand would run. Its body stays: that owns its options.
   scratch.parse_complete_callback([] { throw CLI::Success(); });
@@ -79,8 +81,8 @@ std::vector<CLI::ConfigItem> ConfigReader::from_config(std::istream& input) cons
   std::vector<CLI::ConfigItem> kept;
   for (const TomlTable& table : *tables) {
     if (!table.name.empty() && !HasCommand(app_, table.name)) {
-      throw UsageError{
-          fmt::format("{}: line {}: [{}]: no such subcommand", file, table.line, table.name)};
+      throw UsageError{fmt::format("{}: line {}: [{}]: no such subcommand", file, table.line,
+                                   Printable(table.name))};
     }
     if (chosen.empty() || (!table.name.empty() && table.name != chosen[0]->get_name())) {
       continue;

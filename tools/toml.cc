@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/printable.h"
+
 namespace steelyard {
 namespace {
 
@@ -16,14 +18,6 @@ constexpr size_t kMostBytes = 32 << 10;
 
 Status Fail(toml::source_index line, std::string_view rule) {
   return InvalidArgument(fmt::format("line {}: {}", line, rule));
-}
-
-// The library quotes the file as it is, and cuts what is long within a character.
-std::string Printable(std::string_view text) {
-  std::string printable(text);
-  std::replace_if(
-      printable.begin(), printable.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return printable;
 }
 
 // Nothing where `node` is a table, a list or a date. A whole number that is written as a float
@@ -41,9 +35,9 @@ Result<TomlEntry> MakeEntry(const toml::key& key, const toml::node& node) {
   const auto add = [&entry](const toml::node& value) {
     std::optional<std::string> text = TextOf(value);
     if (!text) {
-      return Fail(
-          value.source().begin.line,
-          fmt::format("{}: neither text, a number, true or false, nor a list of these", entry.key));
+      return Fail(value.source().begin.line,
+                  fmt::format("{}: neither text, a number, true or false, nor a list of these",
+                              Printable(entry.key)));
     }
     entry.values.push_back(*std::move(text));
     return Status::Ok();
@@ -57,7 +51,8 @@ Result<TomlEntry> MakeEntry(const toml::key& key, const toml::node& node) {
     STEELYARD_RETURN_IF_ERROR(add(value));
   }
   if (entry.values.empty()) {
-    return Fail(node.source().begin.line, fmt::format("{}: the list is empty", entry.key));
+    return Fail(node.source().begin.line,
+                fmt::format("{}: the list is empty", Printable(entry.key)));
   }
   return entry;
 }
@@ -72,6 +67,7 @@ Result<std::vector<TomlTable>> ParseToml(std::string_view text) {
   try {
     root = toml::parse(text);
   } catch (const toml::parse_error& error) {
+    // It quotes the file as it is, and cuts what is long within a character.
     return Fail(error.source().begin.line, Printable(error.description()));
   }
   // The library sorts by key.
@@ -83,6 +79,7 @@ Result<std::vector<TomlTable>> ParseToml(std::string_view text) {
       STEELYARD_ASSIGN_OR_RETURN(tables[0].entries.emplace_back(), MakeEntry(key, node));
       continue;
     }
+    if (key.str().empty()) return Fail(key.source().begin.line, "a table without a name");
     TomlTable& named = tables.emplace_back();
     named.name = key.str();
     named.line = static_cast<int>(key.source().begin.line);

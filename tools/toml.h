@@ -24,8 +24,8 @@ struct TomlTable {
 
 /// All tables by line, first the one without a name. Fails with kInvalidArgument, naming the line
 /// and the rule, for what is no TOML, which includes a key or table that is there twice, and for
-/// what is TOML beyond the above (tables in tables or lists, dates, lists that are empty or hold
-/// lists); and for text of more than 32 KiB.
+/// what is TOML beyond the above (tables without a name, in tables or in lists, dates, lists that
+/// are empty or hold lists); and for text of more than 32 KiB.
 Result<std::vector<TomlTable>> ParseToml(std::string_view text);
 
 }  // namespace steelyard

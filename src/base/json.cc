@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/printable.h"
 
 namespace steelyard {
 namespace {
 
 constexpr int kMaxNesting = 64;
-constexpr size_t kMaxReasonBytes = 240;
 
 // Where a text is from.
 struct Source {
@@ -101,22 +101,6 @@ Status CheckNesting(std::string_view text, const Source& source, size_t* num_key
     }
   }
   return Status::Ok();
-}
-
-// On one line, printable and short, whatever the text holds.
-std::string Printable(std::string_view text) {
-  std::string line(text);
-  if (line.size() > kMaxReasonBytes) {
-    constexpr size_t kHalf = kMaxReasonBytes / 2;
-    line = line.substr(0, kHalf) + " ... " + line.substr(line.size() - kHalf);
-  }
-  for (char& c : line) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7F) {
-      c = '?';
-    }
-  }
-  return line;
 }
 
 // Keys in all objects of `value`, each once.

@@ -44,6 +44,9 @@ TEST_F(ConfigFile, EveryKindOfValueIsTaken) {
 
 TEST_F(ConfigFile, IsRefusedByLineAndRuleWhateverTheCommandLineGives) {
   const std::pair<const char*, const char*> rows[] = {
+      {"[\"\"]\nranks = 4", "line 1: a table without a name"},
+      {"\"a\\u0007\" = []", "line 1: a?: the list is empty"},
+      {"\n\"a\\n\" = 4", "line 2: a?: not an option of plan"},
       {"ranks = = 4", "line 1: Error while parsing value: could not determine value type"},
       {"ranks =", "line 1: Error while parsing key-value pair: encountered end-of-file"},
       {"ranks", "line 1: Error while parsing key-value pair: encountered end-of-file"},
