@@ -34,6 +34,12 @@ struct LayerCurve {
   /// Points, that from scratch last.
   size_t num_points() const { return points.size() + (has_scratch ? 1 : 0); }
   const CurvePoint& point(size_t i) const { return i < points.size() ? points[i] : scratch; }
+  /// The layer buys nothing.
+  void KeepOnlyStart() {
+    steps.clear();
+    points.resize(1);
+    has_scratch = false;
+  }
 };
 
 /// The limits on a whole plan, as moves.

@@ -50,6 +50,11 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   SetNumBins(shape.num_bins);
 }
 
+double LayerPlanner::PriceOfMove(double price, const Topology& topology, int num_experts) {
+  const bool is_redundant = topology.num_live_slots() > num_experts;
+  return (is_redundant ? 1.0 : 0.5) * price / topology.num_live_slots();
+}
+
 // Nothing allocates for no more bins than before.
 void LayerPlanner::SetNumBins(int num_bins) {
   shape_.num_bins = num_bins;
@@ -109,11 +114,8 @@ LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t>
   double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
   if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;
-  // Without redundancy every change is a swap and takes two moves, which together cost what one
-  // costs elsewhere. More than one move costs is lost on no imbalance there is: the largest is
-  // num_ranks.
-  const bool is_redundant = shape_.num_live_slots() > shape_.num_experts;
-  const double price = (is_redundant ? 1.0 : 0.5) * task.price / shape_.num_live_slots();
+  // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
+  const double price = PriceOfMove(task.price, *topology_, shape_.num_experts);
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(price, 1.0 * shape_.num_ranks));
   LayerDecision decision = {.verdict = LayerVerdict::kKeptByBound};
   const double objective = Objective();

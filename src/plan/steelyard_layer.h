@@ -45,6 +45,11 @@ class LayerPlanner {
   /// `topology` is what is planned for, and outlives the planner's use; shape.topology is ignored.
   void Prepare(const LayerShape& shape, const Topology& topology);
 
+  /// The imbalance that a move must buy, where moving every slot must buy `price`. Without
+  /// redundancy every change is a swap and takes two moves, which together cost what one costs
+  /// elsewhere.
+  static double PriceOfMove(double price, const Topology& topology, int num_experts);
+
   /// Writes `slot_to_expert` [num_slots], without duplicates but those that a limit keeps, every
   /// expert that stays on its rank in its slot. Where no limit binds, what it writes is a fixed
   /// point: the same task with that in force changes nothing. Fails with kFailedPrecondition where

@@ -20,7 +20,8 @@ class StepPath {
 
   /// Takes the steps that `find_step()` returns, one after another, until that is none, and leaves
   /// `state` at the point of this path where objective + price x moves was least: where it was, if
-  /// no point was better. `objective()` is that of the state as it is then, and no lower than
+  /// no point was better. What limits were in the way from there on is what is blocked() then.
+  /// `objective()` is that of the state as it is then, and no lower than
   /// `lower_bound` is asked for; `price` is that of a move, all in units of load.
   template <typename Objective, typename FindStep>
   void Follow(double price, double lower_bound, LayerState& state, Objective objective,
@@ -28,8 +29,8 @@ class StepPath {
     steps_.clear();
     double best_score = objective() + price * state.moves();
     size_t best_length = 0;
+    state.ClearBlocked();
     while (steps_.size() < max_steps_ && steps_.size() - best_length < max_past_best_) {
-      state.ClearBlocked();
       // Neither this point nor any that takes more moves can be the best.
       if (lower_bound + price * state.moves() >= best_score) break;
       const Step step = find_step();
@@ -40,6 +41,7 @@ class StepPath {
       if (score < best_score) {
         best_score = score;
         best_length = steps_.size();
+        state.ClearBlocked();
       }
     }
     while (steps_.size() > best_length) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <climits>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "load/forecast.h"
@@ -67,8 +69,9 @@ class SteelyardPolicy : public Policy {
     LayerPlanner planner;
     ShareSolver solver;
     ScoreWorkspace score;
-    std::vector<double> bins;   // [num_bins of a window, num_experts]
-    std::vector<double> loads;  // [num_experts] of a forecast, all bins together
+    std::vector<double> bins;    // [num_bins of a window, num_experts]
+    std::vector<double> loads;   // [num_experts] of a forecast, all bins together
+    std::vector<double> shares;  // [num_slots]
   };
 
   Status PrepareFor(const Topology& topology, const Placement& current,
@@ -96,6 +99,7 @@ class SteelyardPolicy : public Policy {
       worker.score.Reserve(current.num_experts());
       worker.bins.resize(static_cast<size_t>(window_shape.num_bins) * current.num_experts());
       worker.loads.resize(current.num_experts());
+      worker.shares.resize(topology.num_slots());
     }
     screen_.Prepare(window_shape.num_bins, num_windows);
     choice_.Prepare(current.num_layers());
@@ -141,7 +145,7 @@ class SteelyardPolicy : public Policy {
     if (MovesOfAll(curves_) <= budget.moves) return Status::Ok();
     const std::vector<size_t> chosen = ChooseWithin(budget.moves, curves_);
     const size_t num_slots = topology_.num_slots();
-    context.executor->Run(input.current->num_layers(), [&](int layer_idx, int) {
+    context.executor->Run(input.current->num_layers(), [&](int layer_idx, int worker_idx) {
       const LayerCurve& curve = curves_[layer_idx];
       if (chosen[layer_idx] + 1 == curve.num_points()) return;
       const std::span<int32_t> slots = slot_to_expert.subspan(layer_idx * num_slots, num_slots);
@@ -152,6 +156,9 @@ class SteelyardPolicy : public Policy {
       decision.from_scratch = false;
       decision.gain = (curve.point(0).objective - curve.point(chosen[layer_idx]).objective) /
                       LayerState::kMeanLoad;
+      Worker& worker = workers_[worker_idx];
+      worker.forecaster.Read(input.history, bins_, layer_idx);
+      StayWhereSharesDo(input, layer_idx, choice_.best(layer_idx), worker, slots, decision);
       decision.verdict = std::equal(slots.begin(), slots.end(), current.begin(), current.end())
                              ? LayerVerdict::kKeptByLimit
                              : LayerVerdict::kChanged;
@@ -226,11 +233,61 @@ class SteelyardPolicy : public Policy {
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
     STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
     decision.predictor = predictor;
+    const bool stays =
+        StayWhereSharesDo(input, layer_idx, candidate_idx, worker, slot_to_expert, decision);
+    if (stays && task.curve != nullptr) task.curve->KeepOnlyStart();
+    return decision;
+  }
+
+  /// Sums the forecast into worker.loads. Of several scenarios the search is that for an even
+  /// split: where shares are weighted, takes back what it did if, with the best shares on either
+  /// side, that is not worth its moves, or if nothing is to gain; then true. Not where a layer
+  /// cannot be left as it is, for ranks that differ from those in force or hold an expert twice.
+  bool StayWhereSharesDo(const PlanInput& input, int layer_idx, int candidate_idx, Worker& worker,
+                         std::span<int32_t> slot_to_expert, LayerDecision& decision) const {
+    const PlanOptions& options = input.options;
+    const Span2<const double> rows =
+        worker.forecaster.Forecast(choice_.candidates()[candidate_idx], options.recency);
     std::fill(worker.loads.begin(), worker.loads.end(), 0.0);
     for (size_t t = 0; t < rows.num_rows(); ++t) {
       for (size_t e = 0; e < rows.num_cols(); ++e) worker.loads[e] += rows.row(t)[e];
     }
-    return decision;
+    if (options.split != SplitRule::kWeighted || rows.num_rows() == 1 ||
+        !(topology_ == input.current->topology()) ||
+        input.current->CountDuplicates(layer_idx) > 0) {
+      return false;
+    }
+    const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
+    double before = LevelWithShares(rows, current, worker);
+    if (input.current->has_shares()) {
+      before = std::min(before, Imbalance(rows, current, input.current->shares(layer_idx),
+                                          topology_, {}, worker.score));
+    }
+    const double bound = LowerBound(worker.loads, topology_, SplitRule::kWeighted, worker.score);
+    decision.gain = before - LevelWithShares(rows, slot_to_expert, worker);
+    // What stays on a rank stays in its slot.
+    const auto moves = std::inner_product(current.begin(), current.end(), slot_to_expert.begin(), 0,
+                                          std::plus<>(), std::not_equal_to<>());
+    const bool is_level = before <= bound + options.gate;
+    const double price =
+        decision.from_scratch
+            ? 0.0
+            : LayerPlanner::PriceOfMove(options.price * choice_.price_factor(candidate_idx),
+                                        topology_, shape_.num_experts);
+    if (moves == 0 || (!is_level && decision.gain > price * moves)) return false;
+    std::copy(current.begin(), current.end(), slot_to_expert.begin());
+    decision.gain = 0.0;
+    decision.from_scratch = false;
+    decision.verdict = is_level ? LayerVerdict::kKeptByBound : LayerVerdict::kKeptByPrice;
+    return true;
+  }
+
+  /// Imbalance with the shares that are best for all bins together, or with an even split.
+  double LevelWithShares(Span2<const double> bins, std::span<const int32_t> slots,
+                         Worker& worker) const {
+    worker.solver.Solve(worker.loads, slots, topology_, worker.shares);
+    return std::min(Imbalance(bins, slots, worker.shares, topology_, {}, worker.score),
+                    Imbalance(bins, slots, {}, topology_, {}, worker.score));
   }
 
   /// The mean over the bins of the last window.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/test_scale.h"
+#include "load/bin_screen.h"
 #include "plan/score.h"
 #include "plan/steelyard_policy.h"
 #include "plan/steelyard_test_util.h"
@@ -141,6 +142,22 @@ Instance RandomInstance(uint64_t seed) {
   return instance;
 }
 
+/// Three bins for one and one for three, their loads a quarter off at most.
+LoadWindow Later(const LoadWindow& window, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  LoadShape shape = window.shape();
+  shape.num_bins = shape.num_bins == 1 ? 3 : 1;
+  std::vector<double> counts;
+  for (int bin = 0; bin < shape.num_bins; ++bin) {
+    for (int layer_idx = 0; layer_idx < shape.num_layers; ++layer_idx) {
+      for (const double count : window.experts(0, 0, layer_idx)) {
+        counts.push_back(std::floor(count * Draw(random, 75, 125) / 100.0));
+      }
+    }
+  }
+  return LoadWindow::Create(shape, std::move(counts)).value();
+}
+
 Result<Plan> PlanOf(const Instance& instance, Executor& executor = Executor::Inline()) {
   PolicyState state;
   return MakeSteelyardPolicy()->MakePlan(instance.Input(), state, {.executor = &executor});
@@ -202,10 +219,21 @@ void ExpectWithinLimits(const Instance& instance, const Plan& plan) {
   }
 }
 
+/// With one bin what is moved pays its price; with several it may pay for hedges instead, but no
+/// layer is worse than kept.
 void ExpectPaysItsPrice(const Instance& instance, const Plan& plan) {
+  BinScreen screen;
+  const int num_bins = instance.window.shape().num_bins;
+  screen.Prepare(num_bins, 1);
+  const size_t num_planned_on = screen.Screen({&instance.window, 1}).size();
+  // Reports are of the bins as they were: all, and with the tokens that each had.
+  if (num_planned_on < static_cast<size_t>(num_bins)) return;
+  if (num_bins > 1 && !instance.options.rank_cost.is_tokens()) return;
   const bool is_redundant = instance.target.num_live_slots() > instance.current.num_experts();
-  const double price =
-      (is_redundant ? 1.0 : 0.5) * instance.options.price / instance.target.num_live_slots();
+  const bool may_be_hedged = instance.window.shape().num_bins > 1;
+  const double price = may_be_hedged ? 0.0
+                                     : (is_redundant ? 1.0 : 0.5) * instance.options.price /
+                                           instance.target.num_live_slots();
   for (const LayerReport& report : plan.layers) {
     ASSERT_LE(report.imbalance_after + (report.from_scratch ? 0.0 : price * report.moves),
               report.imbalance_before + 1e-6);
@@ -249,9 +277,7 @@ void CheckInstance(uint64_t seed, Counts& counts) {
   ASSERT_LE(plan.duplicates, instance.current.CountDuplicates());
   ExpectWithinLimits(instance, plan);
   const bool keeping_is_allowed = instance.current.topology() == instance.target && !had_duplicates;
-  if (keeping_is_allowed && instance.window.shape().num_bins == 1) {
-    ExpectPaysItsPrice(instance, plan);
-  }
+  if (keeping_is_allowed) ExpectPaysItsPrice(instance, plan);
   counts.fitted += keeping_is_allowed ? 0 : 1;
   if (IsLimited(plan) || plan.duplicates > 0) return;
   instance.current = plan.placement;
@@ -260,6 +286,12 @@ void CheckInstance(uint64_t seed, Counts& counts) {
   ASSERT_EQ(again->moves, 0);
   ASSERT_LE(again->imbalance_after(), again->imbalance_before() + 1e-6);
   ASSERT_EQ(again->placement, plan.placement);
+  // The same experts a little later, in bins of which there was one before, or the other way round.
+  instance.window = Later(instance.window, seed);
+  const Result<Plan> later = PlanOf(instance);
+  ASSERT_TRUE(later.ok()) << later.status().ToString();
+  ExpectWithinLimits(instance, *later);
+  ExpectPaysItsPrice(instance, *later);
 }
 
 TEST(SteelyardProperties, HoldForAnyRanksAndLimits) {
