@@ -169,9 +169,9 @@ void Forecaster::Recency(double recency) {
   }
 }
 
-// The last of the windows that resemble the last one, each weighing `decay` of its successor, their
-// bins apart: what is hot together in a bin says more than the sum. Neighbouring bins of a window
-// share a row where there are more bins than rows.
+// The last of the windows that resemble the last one, each weighing `decay` of its successor, with
+// its bins on the way from one weight to the other, and apart: what is hot together in a bin says
+// more than the sum. Neighbouring bins of a window share a row where there are more bins than rows.
 void Forecaster::Windows(int num_windows, double decay) {
   const int count = std::min(num_windows, static_cast<int>(relevant_.size()));
   const std::span<const int32_t> windows = std::span(relevant_).last(count);
@@ -187,7 +187,8 @@ void Forecaster::Windows(int num_windows, double decay) {
     end -= rows;
     for (int bin = 0; bin < window.num_bins; ++bin) {
       const auto row = static_cast<int>(int64_t{bin} * rows / window.num_bins);
-      AddBin(window.first_bin + bin, weight, Row(end + row));
+      const double age = static_cast<double>(window.num_bins - 1 - bin) / window.num_bins;
+      AddBin(window.first_bin + bin, weight * (1.0 - (1.0 - decay) * age), Row(end + row));
     }
     weight *= decay;
   }

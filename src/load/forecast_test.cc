@@ -52,10 +52,10 @@ TEST(Forecaster, RecencyWeighsEachOlderBinLess) {
                           ElementsAre(15, 10, 10, 5), ElementsAre(20, 40, 10, 10)));
 }
 
-TEST(Forecaster, EmaWeighsEachOlderWindowLessAndKeepsItsBinsApart) {
+TEST(Forecaster, EmaWeighsEachOlderWindowAndBinLessAndKeepsThemApart) {
   EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kEma),
-              ElementsAre(ElementsAre(20, 10, 5, 5), ElementsAre(10, 20, 5, 5),
-                          ElementsAre(30, 20, 20, 10), ElementsAre(20, 40, 10, 10)));
+              ElementsAre(ElementsAre(15, 7.5, 3.75, 3.75), ElementsAre(10, 20, 5, 5),
+                          ElementsAre(22.5, 15, 15, 7.5), ElementsAre(20, 40, 10, 10)));
 }
 
 TEST(Forecaster, PooledTakesFourWindowsAlike) {

@@ -10,8 +10,8 @@ namespace {
 
 constexpr double kFade = 0.9;      // of scores and gains, from one plan to the next
 constexpr double kTogether = 0.8;  // the part of a layer's verdict that is that of all layers
-// A difference between predictors is believed as far as it is more than so many standard errors of
-// the mean over layers; one of a single layer, standard deviations of layers.
+// A difference between predictors is believed as far as it is more than so many standard errors;
+// one of a single layer, standard deviations.
 constexpr double kDoubt = 1.5;
 constexpr double kLayerDoubt = 2.0;
 // A gain that is taken to have come true before there is any to judge.
@@ -40,7 +40,7 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
   candidates_.assign(1, input.options.predictor);
   if (input.options.predictor == Predictor::kAuto) {
     candidates_.assign(
-        {Predictor::kPooled, Predictor::kEma, Predictor::kRecency, Predictor::kLast});
+        {Predictor::kEma, Predictor::kPooled, Predictor::kRecency, Predictor::kLast});
     if (shape.num_phases > 1) candidates_.push_back(Predictor::kPhases);
   }
   num_layers_ = shape.num_layers;
@@ -123,11 +123,11 @@ void PredictorChoice::FinishJudging() {
       last_lead += part * (record.realised - plan_of(layer_idx, 0).realised);
     }
     total.squared_leads = kFade * kFade * total.squared_leads + last_lead * last_lead;
-    // Of few layers the differences say little, and those between windows have to serve.
+    // Layers differ among each other; a switch of what comes in is the luck of all at once.
     const double variance = std::max(0.0, squares - lead * lead);
-    const double of_windows = part * part * total.squared_leads;
-    total.spread = std::sqrt(variance + of_windows);
-    const double error = std::sqrt(variance / std::max(1.0, num_layers_ - 1.0) + of_windows);
+    total.spread = std::sqrt(variance + total.squared_leads);
+    const double error =
+        std::sqrt(variance / std::max(1.0, num_layers_ - 1.0) + total.squared_leads);
     total.lead = Believed(lead, kDoubt * error);
     const double realised_part =
         (total.realised + kPriorGain) / (std::max(total.promised, 0.0) + kPriorGain);

@@ -6,7 +6,8 @@
 // the imbalance that it would have had there, not by how close its forecast was. Scores fade. Where
 // loads switch to what nobody has seen, one placement is better than another by luck, and one such
 // window outweighs many: so a lead over the first candidate counts only as far as it stands out
-// from the differences between layers, and is mostly that of all layers together.
+// from the differences between windows and between layers, and is mostly that of all layers
+// together.
 //
 // The same judgement gives, for each candidate, the part of the gain it promised that came true,
 // over all layers. A move is paid by the gain that it will really bring, so the price of moves is

@@ -54,8 +54,8 @@ class TwoRanks : public testing::Test {
 };
 
 /// Which candidate is best for the first layer when that with index `k` has kept experts 0 and 1
-/// apart in all layers, and loads are these.
-int BestAfter(int k, const std::vector<std::vector<double>>& loads_of_layers) {
+/// apart in all layers, and so many windows had these loads.
+int BestAfter(int k, const std::vector<std::vector<double>>& loads_of_layers, int num_windows) {
   const int num_layers = static_cast<int>(loads_of_layers.size());
   const Placement contiguous =
       Placement::Contiguous(Topology::Create(2, 2).value(), num_layers, 4).value();
@@ -63,24 +63,27 @@ int BestAfter(int k, const std::vector<std::vector<double>>& loads_of_layers) {
       2, LoadWindow({.num_bins = 1, .num_phases = 1, .num_layers = num_layers, .num_experts = 4}));
   const PlanInput input{.current = &contiguous, .history = history};
   const std::vector<int32_t> apart = {0, 2, 1, 3};
-  PredictorChoice before;
-  before.Begin(input, {});
-  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-    for (int i = 0; i < static_cast<int>(before.candidates().size()); ++i) {
-      const std::span<const int32_t> slots =
-          i == k ? std::span<const int32_t>(apart) : contiguous.slot_to_expert(layer_idx);
-      std::copy(slots.begin(), slots.end(), before.plan(layer_idx, i).begin());
-    }
-  }
-  PredictorChoice after;
-  after.Begin(input, before.Remember(contiguous));
+  PredictorChoice choice;
+  PolicyState state;
   ScoreWorkspace workspace;
-  for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-    const std::vector<double>& loads = loads_of_layers[layer_idx];
-    after.Judge(layer_idx, {loads.data(), 1, loads.size()}, workspace);
+  for (int window = 0; window <= num_windows; ++window) {
+    choice.Begin(input, state);
+    EXPECT_EQ(choice.remembers(), window > 0);
+    for (int layer_idx = 0; layer_idx < num_layers && window > 0; ++layer_idx) {
+      const std::vector<double>& loads = loads_of_layers[layer_idx];
+      choice.Judge(layer_idx, {loads.data(), 1, loads.size()}, workspace);
+    }
+    if (window > 0) choice.FinishJudging();
+    for (int layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+      for (int i = 0; i < static_cast<int>(choice.candidates().size()); ++i) {
+        const std::span<const int32_t> slots =
+            i == k ? std::span<const int32_t>(apart) : contiguous.slot_to_expert(layer_idx);
+        std::copy(slots.begin(), slots.end(), choice.plan(layer_idx, i).begin());
+      }
+    }
+    state = choice.Remember(contiguous);
   }
-  after.FinishJudging();
-  return after.best(0);
+  return choice.best(0);
 }
 
 const std::vector<double> kBetter = {30, 30, 10, 10};  // where 0 and 1 are apart: 1 for 1.5
@@ -88,14 +91,14 @@ const std::vector<double> kWorse = {30, 10, 30, 10};
 
 TEST(PredictorChoice, ThePredictorWhosePlansWereBestIsUsedNext) {
   for (const int k : {1, 2, 3}) {
-    EXPECT_EQ(BestAfter(k, {kBetter, kBetter, kBetter, kBetter}), k);
-    EXPECT_EQ(BestAfter(k, {kWorse, kWorse, kWorse, kWorse}), 0);
+    EXPECT_EQ(BestAfter(k, {kBetter, kBetter, kBetter, kBetter}, 3), k);
+    EXPECT_EQ(BestAfter(k, {kWorse, kWorse, kWorse, kWorse}, 3), 0);
   }
 }
 
 TEST(PredictorChoice, ALeadCountsOnlyBeyondTheDifferencesBetweenLayersAndWindows) {
-  EXPECT_EQ(BestAfter(2, {kBetter, kBetter, kBetter, kWorse}), 0);
-  EXPECT_EQ(BestAfter(2, {kBetter}), 0);  // one window of one layer
+  EXPECT_EQ(BestAfter(2, {kBetter, kBetter, kBetter, kWorse}, 3), 0);
+  EXPECT_EQ(BestAfter(2, {kBetter, kBetter, kBetter, kBetter}, 1), 0);  // one switch is luck
 }
 
 // Loads 30 30 10 10: apart the imbalance is 1, together 60 / 40 = 1.5.
@@ -150,12 +153,12 @@ TEST(PredictorChoice, PlansWithWeightedSharesAreJudgedByTheseShares) {
   EXPECT_FALSE(after.remembers());
 }
 
-TEST_F(TwoRanks, OneWindowIsPlannedOnItsBinsAlikeAndLeavesNoMemory) {
+TEST_F(TwoRanks, OneWindowLeavesNoMemory) {
   history_.pop_back();
   PredictorChoice choice;
   choice.Begin(Input(), {});
   EXPECT_FALSE(choice.keeps_plans());
-  EXPECT_EQ(choice.candidates()[choice.best(0)], Predictor::kPooled);
+  EXPECT_EQ(choice.candidates()[choice.best(0)], Predictor::kEma);
   EXPECT_TRUE(choice.Remember(contiguous_).values.empty());
 }
 

@@ -57,8 +57,9 @@ TEST(StepPath, ALimitThatWasInTheWayAtTheBestPointIsStillSaidAfterAPathBeyondIt)
   path.Follow(
       0.0, 0.0, state, [] { return 1.0; },
       [&]() -> Step {
-        if (++num_asked == 1) EXPECT_FALSE(state.Allows(swap));
-        return num_asked == 1 ? swap : Step{};
+        if (++num_asked > 1) return {};
+        EXPECT_FALSE(state.Allows(swap));
+        return swap;
       });
   EXPECT_EQ(num_asked, 2);
   EXPECT_EQ(state.moves(), 0);

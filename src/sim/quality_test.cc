@@ -25,6 +25,7 @@ struct Case {
   int num_ranks;
   int slots_per_rank;
   int64_t pairs_per_bin;
+  int period = 2 * kBinsPerWindow;  // in bins
 };
 
 struct Traffic {
@@ -38,7 +39,7 @@ struct Traffic {
     spec.num_layers = c.num_layers;
     spec.num_experts = c.num_experts;
     spec.pairs_per_bin = c.pairs_per_bin;
-    spec.period = 2 * kBinsPerWindow;
+    spec.period = c.period;
     spec.seed = seed;
     windows = CutWindows(MakeSyntheticTrace(spec).value(), kBinsPerWindow).value();
   }
@@ -64,12 +65,17 @@ std::vector<Case> Cases() {
     cases.push_back({drift, 64, 8, 8, 9, 16384});
     cases.push_back({drift, 256, 4, 32, 9, 65536});
   }
+  // Phases that end with a window, or within one.
+  for (const int period : {4, 6, 12}) {
+    cases.push_back({SyntheticDrift::kAlternating, 32, 12, 8, 5, 8192, period});
+    cases.push_back({SyntheticDrift::kAlternating, 64, 8, 16, 5, 16384, period});
+  }
   return cases;
 }
 
 std::string NameOf(const Case& c) {
   return std::string(SyntheticDriftNames()[static_cast<size_t>(c.drift)]) + ", " +
-         std::to_string(c.num_experts) + " experts";
+         std::to_string(c.num_experts) + " experts, period " + std::to_string(c.period);
 }
 
 TEST(Quality, SteelyardIsLevelWithEveryPolicyAtAFractionOfTheReferencesMoves) {
