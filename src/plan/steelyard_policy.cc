@@ -141,6 +141,7 @@ class SteelyardPolicy : public Policy {
                                LimitReplacedDuplicates(budget, curves_, max_replaced_));
     if (fewer_replaced) {
       STEELYARD_RETURN_IF_ERROR(PlanLayers(input, context, slot_to_expert));
+      SayWhereDuplicatesStay(budget.limit);
     }
     if (MovesOfAll(curves_) <= budget.moves) return Status::Ok();
     const std::vector<size_t> chosen = ChooseWithin(budget.moves, curves_);
@@ -164,6 +165,17 @@ class SteelyardPolicy : public Policy {
                              : LayerVerdict::kChanged;
     });
     return Status::Ok();
+  }
+
+  void SayWhereDuplicatesStay(BindingLimit limit) {
+    for (size_t layer_idx = 0; layer_idx < decisions_.size(); ++layer_idx) {
+      LayerDecision& decision = decisions_[layer_idx];
+      if (curves_[layer_idx].kept_duplicates.empty() || decision.limit != BindingLimit::kNone) {
+        continue;
+      }
+      decision.limit = limit;
+      if (decision.verdict != LayerVerdict::kChanged) decision.verdict = LayerVerdict::kKeptByLimit;
+    }
   }
 
   Status JudgeEarlierPlans(const PlanInput& input, const PlanContext& context) {

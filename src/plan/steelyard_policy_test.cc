@@ -234,6 +234,26 @@ TEST(SteelyardPolicy, APolicyThatHasPlannedBeforePlansAsANewOneDoes) {
   }
 }
 
+TEST(SteelyardPolicy, ALayerWhoseDuplicatesALimitKeepsSaysSo) {
+  // Rank 0 holds expert 0 twice in both layers; the second has nothing else to gain.
+  Instance instance = {.current = Placement::Create(Topology::Create(2, 2).value(), 3,
+                                                    {0, 0, 1, 2, 0, 0, 1, 2}, DuplicateRule::kAllow)
+                                      .value()};
+  const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 2, .num_experts = 3};
+  instance.history.push_back(LoadWindow::Create(shape, {10, 30, 2, 20, 10, 10}).value());
+  instance.options.limits.moves = 0;
+  const Plan none = PlanOf(instance);
+  instance.options.limits.moves = 1;
+  const Plan one = PlanOf(instance);
+  EXPECT_EQ(none.duplicates, 2);
+  EXPECT_EQ(one.duplicates, 1);
+  EXPECT_EQ(one.layers[0].verdict, LayerVerdict::kChanged);
+  for (const LayerReport& report : {none.layers[0], none.layers[1], one.layers[1]}) {
+    EXPECT_EQ(report.verdict, LayerVerdict::kKeptByLimit);
+    EXPECT_EQ(report.limit, BindingLimit::kMoves);
+  }
+}
+
 TEST(SteelyardPolicy, NewerBinsCountForMore) {
   // One redundant slot, wanted by expert 1 in one window and by expert 2 in the other.
   const LoadShape shape = {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = 3};
