@@ -111,6 +111,11 @@ Status ConvertCommand::ConvertPlacement() const {
     read.layer_updates_per_iter = layer_updates;
   }
   STEELYARD_RETURN_IF_ERROR(ExportPlacement(trace.out, target, read));
+  if (read.layer_updates_per_iter > 0 && target != PlacementFormat::kTensorrtLlm) {
+    fmt::print(stderr,
+               "{} has no place for layer_updates_per_iter: {}; --layer-updates {} gives it back\n",
+               trace.out, read.layer_updates_per_iter, read.layer_updates_per_iter);
+  }
   const Placement& converted = read.placement;
   if (json) {
     const OrderedJson out = {{"kind", "placement"},

@@ -49,7 +49,16 @@ Result<std::string> ConvertTrace(const ConvertTraceOptions& options) {
     return trace.status().WithContext(options.in);
   }
   STEELYARD_RETURN_IF_ERROR(WriteLoadTrace(options.out, *trace));
-  return fmt::format("{}: {}", options.out, trace->loads.ToString());
+  LoadShape shape = trace->loads.shape();
+  const bool keeps_phases = std::filesystem::path(options.out).extension() == ".h5" ||
+                            std::filesystem::path(options.out).extension() == ".hdf5";
+  if (keeps_phases || shape.num_phases == 1) {
+    return fmt::format("{}: {}", options.out, trace->loads.ToString());
+  }
+  shape.num_phases = 1;
+  STEELYARD_ASSIGN_OR_RETURN(const LoadWindow written,
+                             LoadWindow::Create(shape, SumPhases(trace->loads)));
+  return fmt::format("{}: {}, phases summed", options.out, written.ToString());
 }
 
 }  // namespace steelyard

@@ -52,7 +52,11 @@ TEST_F(ConvertCommand, AllExamplesAreTheSamePlacement) {
 }
 
 TEST_F(ConvertCommand, OutAndBackIsTheSameFile) {
-  RunJson({"convert", "--json", "trtllm_online_with_start.yaml", "p.json", "--ranks", "4"});
+  const CommandResult out =
+      Run({"convert", "trtllm_online_with_start.yaml", "p.json", "--ranks", "4"});
+  EXPECT_EQ(out.exit_code, 0) << out.err;
+  EXPECT_EQ(out.err,
+            "p.json has no place for layer_updates_per_iter: 1; --layer-updates 1 gives it back\n");
   RunJson({"convert", "--json", "p.json", "p.yaml", "--first-layer", "3", "--layer-updates", "1"});
   EXPECT_EQ(Read("p.yaml"), Read("trtllm_online_with_start.yaml"));
   for (const std::string format : {"vllm-ascend", "sglang"}) {

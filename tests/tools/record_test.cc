@@ -40,6 +40,10 @@ TEST_F(RecordTest, RecordedHdf5KeepsPhasesThatAnArraySums) {
   EXPECT_EQ(kept.origin.num_ranks, 2);
   EXPECT_EQ(kept.origin.slots_per_rank, 17);
   EXPECT_EQ(kept.origin.top_k, 4);
+  EXPECT_EQ(Run({"convert", "loads.h5", "again.npy"}).out,
+            "again.npy: " + summed.ToString() + ", phases summed\n");
+  EXPECT_EQ(Run({"convert", "loads.h5", "again.h5"}).out,
+            "again.h5: " + kept.loads.ToString() + "\n");
 }
 
 TEST_F(RecordTest, FullDiskUnderATraceDoesNotStopTheRun) {
