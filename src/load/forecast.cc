@@ -140,7 +140,8 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       Recency(recency);
       break;
     case Predictor::kEma:
-      Windows(kMaxWindows, kEmaDecay);
+      // In a single window no bin is out of date.
+      Windows(kMaxWindows, history_.size() > 1 ? kEmaDecay : 1.0);
       break;
     case Predictor::kPooled:
       Windows(kPooledWindows, 1.0);

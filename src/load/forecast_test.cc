@@ -56,6 +56,8 @@ TEST(Forecaster, EmaWeighsEachOlderWindowAndBinLessAndKeepsThemApart) {
   EXPECT_THAT(Forecast(History(1, {kOne, kTwo}), Predictor::kEma),
               ElementsAre(ElementsAre(15, 7.5, 3.75, 3.75), ElementsAre(10, 20, 5, 5),
                           ElementsAre(22.5, 15, 15, 7.5), ElementsAre(20, 40, 10, 10)));
+  EXPECT_THAT(Forecast(History(1, {kTwo}), Predictor::kEma),
+              ElementsAre(ElementsAre(30, 20, 20, 10), ElementsAre(20, 40, 10, 10)));
 }
 
 TEST(Forecaster, PooledTakesFourWindowsAlike) {

@@ -290,7 +290,10 @@ class SteelyardPolicy : public Policy {
     std::copy(current.begin(), current.end(), slot_to_expert.begin());
     decision.gain = 0.0;
     decision.from_scratch = false;
-    decision.verdict = is_level ? LayerVerdict::kKeptByBound : LayerVerdict::kKeptByPrice;
+    if (is_level) decision.limit = BindingLimit::kNone;
+    decision.verdict = is_level                                ? LayerVerdict::kKeptByBound
+                       : decision.limit == BindingLimit::kNone ? LayerVerdict::kKeptByPrice
+                                                               : LayerVerdict::kKeptByLimit;
     return true;
   }
 
