@@ -50,9 +50,7 @@ Result<std::string> ConvertTrace(const ConvertTraceOptions& options) {
   }
   STEELYARD_RETURN_IF_ERROR(WriteLoadTrace(options.out, *trace));
   LoadShape shape = trace->loads.shape();
-  const bool keeps_phases = std::filesystem::path(options.out).extension() == ".h5" ||
-                            std::filesystem::path(options.out).extension() == ".hdf5";
-  if (keeps_phases || shape.num_phases == 1) {
+  if (KeepsPhases(options.out) || shape.num_phases == 1) {
     return fmt::format("{}: {}", options.out, trace->loads.ToString());
   }
   shape.num_phases = 1;

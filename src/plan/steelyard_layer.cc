@@ -187,26 +187,31 @@ bool LayerPlanner::Improve(const LayerTask& task, double settled_at) {
   return false;
 }
 
-// `bins` and the hedges that say something.
-Span2<const double> LayerPlanner::AddHedges(Span2<const double> bins) {
-  const size_t num_experts = shape_.num_experts;
-  const std::span<double> sum(sum_);
-  std::fill(sum.begin(), sum.end(), 0.0);
+// Into `sum_`; returns all tokens.
+double LayerPlanner::SumBins(Span2<const double> bins) {
+  std::fill(sum_.begin(), sum_.end(), 0.0);
   double tokens = 0.0;
   for (size_t t = 0; t < bins.num_rows(); ++t) {
-    for (size_t e = 0; e < num_experts; ++e) {
-      sum[e] += bins.row(t)[e];
+    for (size_t e = 0; e < bins.num_cols(); ++e) {
+      sum_[e] += bins.row(t)[e];
       tokens += bins.row(t)[e];
     }
   }
+  return tokens;
+}
+
+// `bins` and the hedges that say something.
+Span2<const double> LayerPlanner::AddHedges(Span2<const double> bins) {
+  const size_t num_experts = shape_.num_experts;
+  const double tokens = SumBins(bins);
   std::copy(bins.flat().begin(), bins.flat().end(), extra_bins_.begin());
-  const double heaviest = *std::max_element(sum.begin(), sum.end());
+  const double heaviest = *std::max_element(sum_.begin(), sum_.end());
   size_t num_rows = bins.num_rows();
   for (const double part : kHedgeCaps) {
     const double cap = part * heaviest;
     if (cap <= kHedgedOnRank * tokens / shape_.num_live_ranks()) break;
     double* row = extra_bins_.data() + num_rows++ * num_experts;
-    for (size_t e = 0; e < num_experts; ++e) row[e] = kHedgeWeight * std::min(sum[e], cap);
+    for (size_t e = 0; e < num_experts; ++e) row[e] = kHedgeWeight * std::min(sum_[e], cap);
   }
   return {extra_bins_.data(), num_rows, num_experts};
 }

@@ -77,6 +77,7 @@ class LayerPlanner {
   void RepairFitted(const LayerTask& task, double settled_at);
   bool Improve(const LayerTask& task, double settled_at);
   void ImproveUntilSettled(double settled_at);
+  double SumBins(Span2<const double> bins);
   Span2<const double> AddHedges(Span2<const double> bins);
   void ChangeLoads(Span2<const double> bins, SplitRule split, std::span<const int32_t> slots);
   double Objective();

@@ -87,22 +87,12 @@ bool LayerPlanner::PlaceFromScratch(const LayerTask& task) {
 void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   const int num_bins = shape_.num_bins;
   const Span2<double> bins(extra_bins_.data(), num_bins + 1, shape_.num_experts);
-  const std::span<double> sum(sum_);
-  std::fill(sum.begin(), sum.end(), 0.0);
-  double tokens = 0.0;
-  for (int t = 0; t < num_bins; ++t) {
-    const std::span<const double> row = task.bins.row(t);
-    std::copy(row.begin(), row.end(), bins.row(t).begin());
-    for (int expert = 0; expert < shape_.num_experts; ++expert) {
-      sum[expert] += row[expert];
-      tokens += row[expert];
-    }
-  }
-  const double unseen = kUnseen * tokens / shape_.num_experts;
+  std::copy(task.bins.flat().begin(), task.bins.flat().end(), extra_bins_.begin());
+  const double unseen = kUnseen * SumBins(task.bins) / shape_.num_experts;
   std::fill(bins.row(num_bins).begin(), bins.row(num_bins).end(), unseen);
-  for (double& load : sum) load += unseen;
+  for (double& load : sum_) load += unseen;
 
-  ChangeLoads({sum.data(), 1, sum.size()}, task.split, fitted_);
+  ChangeLoads({sum_.data(), 1, sum_.size()}, task.split, fitted_);
   best_objective_ = std::numeric_limits<double>::infinity();
   TryManyCounts();
   SetNumBins(num_bins + 1);

@@ -157,9 +157,14 @@ class SteelyardPolicy : public Policy {
       decision.from_scratch = false;
       decision.gain = (curve.point(0).objective - curve.point(chosen[layer_idx]).objective) /
                       LayerState::kMeanLoad;
-      Worker& worker = workers_[worker_idx];
-      worker.forecaster.Read(input.history, bins_, layer_idx);
-      StayWhereSharesDo(input, layer_idx, choice_.best(layer_idx), worker, slots, decision);
+      if (input.options.split == SplitRule::kWeighted) {
+        const int best = choice_.best(layer_idx);
+        Worker& worker = workers_[worker_idx];
+        worker.forecaster.Read(input.history, bins_, layer_idx);
+        const Span2<const double> rows =
+            worker.forecaster.Forecast(choice_.candidates()[best], input.options.recency);
+        StayWhereSharesDo(input, layer_idx, best, rows, worker, slots, decision);
+      }
       decision.verdict = std::equal(slots.begin(), slots.end(), current.begin(), current.end())
                              ? LayerVerdict::kKeptByLimit
                              : LayerVerdict::kChanged;
@@ -245,27 +250,28 @@ class SteelyardPolicy : public Policy {
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
     STEELYARD_ASSIGN_OR_RETURN(LayerDecision decision, worker.planner.Plan(task, slot_to_expert));
     decision.predictor = predictor;
-    const bool stays =
-        StayWhereSharesDo(input, layer_idx, candidate_idx, worker, slot_to_expert, decision);
-    if (stays && task.curve != nullptr) task.curve->KeepOnlyStart();
+    if (options.split == SplitRule::kWeighted) {
+      const bool stays = StayWhereSharesDo(input, layer_idx, candidate_idx, rows, worker,
+                                           slot_to_expert, decision);
+      if (stays && task.curve != nullptr) task.curve->KeepOnlyStart();
+    }
     return decision;
   }
 
-  /// Sums the forecast into worker.loads. Of several scenarios the search is that for an even
-  /// split: where shares are weighted, takes back what it did if, with the best shares on either
-  /// side, that is not worth its moves, or if nothing is to gain; then true. Not where a layer
-  /// cannot be left as it is, for ranks that differ from those in force or hold an expert twice.
-  bool StayWhereSharesDo(const PlanInput& input, int layer_idx, int candidate_idx, Worker& worker,
+  /// Where shares are weighted: sums the forecast, `rows`, into worker.loads. Of several scenarios
+  /// the search is that for an even split: takes back what it did if, with the best shares on
+  /// either side, that is not worth its moves, or if nothing is to gain; then true. Not where a
+  /// layer cannot be left as it is, for ranks that differ from those in force or hold an expert
+  /// twice.
+  bool StayWhereSharesDo(const PlanInput& input, int layer_idx, int candidate_idx,
+                         Span2<const double> rows, Worker& worker,
                          std::span<int32_t> slot_to_expert, LayerDecision& decision) const {
     const PlanOptions& options = input.options;
-    const Span2<const double> rows =
-        worker.forecaster.Forecast(choice_.candidates()[candidate_idx], options.recency);
     std::fill(worker.loads.begin(), worker.loads.end(), 0.0);
     for (size_t t = 0; t < rows.num_rows(); ++t) {
       for (size_t e = 0; e < rows.num_cols(); ++e) worker.loads[e] += rows.row(t)[e];
     }
-    if (options.split != SplitRule::kWeighted || rows.num_rows() == 1 ||
-        !(topology_ == input.current->topology()) ||
+    if (rows.num_rows() == 1 || !(topology_ == input.current->topology()) ||
         input.current->CountDuplicates(layer_idx) > 0) {
       return false;
     }

@@ -76,8 +76,6 @@ Result<LoadWindow> Named(const std::filesystem::path& path, Result<LoadWindow> w
   return window;
 }
 
-bool IsHdf5(const std::string& extension) { return extension == ".h5" || extension == ".hdf5"; }
-
 // All kinds but HDF5.
 Result<LoadWindow> ReadArray(const std::filesystem::path& path, const std::string& extension) {
   if (extension == ".npy") {
@@ -138,7 +136,7 @@ Status WriteArray(const std::filesystem::path& path, const LoadShape& shape,
 
 Result<LoadTrace> ReadLoadTrace(const std::filesystem::path& path) {
   const std::string extension = path.extension().string();
-  if (IsHdf5(extension)) {
+  if (KeepsPhases(path)) {
     return ReadH5Trace(path);
   }
   STEELYARD_ASSIGN_OR_RETURN(LoadWindow loads, ReadArray(path, extension));
@@ -152,14 +150,18 @@ Result<LoadWindow> ReadLoads(const std::filesystem::path& path) {
 
 bool HasTraceExtension(const std::filesystem::path& path) {
   const std::string extension = path.extension().string();
-  return IsHdf5(extension) || extension == ".npy" || extension == ".npz";
+  return KeepsPhases(path) || extension == ".npy" || extension == ".npz";
+}
+
+bool KeepsPhases(const std::filesystem::path& path) {
+  return path.extension() == ".h5" || path.extension() == ".hdf5";
 }
 
 Status WriteLoadTrace(const std::filesystem::path& path, const LoadTrace& trace) {
   if (!HasTraceExtension(path)) {
     return InvalidArgument(fmt::format("{}: traces end in .h5, .npy or .npz", path.string()));
   }
-  if (IsHdf5(path.extension().string())) {
+  if (KeepsPhases(path)) {
     return WriteH5(path, trace);
   }
   LoadShape shape = trace.loads.shape();

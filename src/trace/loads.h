@@ -28,6 +28,9 @@ Result<LoadWindow> ReadLoads(const std::filesystem::path& path);
 /// Whether `path` ends as files of loads do; JSON, which can be anything, not included.
 bool HasTraceExtension(const std::filesystem::path& path);
 
+/// Whether it ends as HDF5 traces do, the only ones that tell phases apart.
+bool KeepsPhases(const std::filesystem::path& path);
+
 /// Writes `.h5` or `.hdf5` with everything (bins of one step where `trace` does not know), or
 /// `.npy` or `.npz` [num_bins, num_layers, num_experts] with phases summed: uint32 where every sum
 /// is a whole number below 2^32, else float64. `.npz` holds one array, "counts".
