@@ -19,8 +19,7 @@ bool MayRefuse(std::string_view policy, const PlanInput& input) {
   if (!CheckPlanInput(input).ok()) return true;
   const PlanOptions& options = input.options;
   if (policy == "steelyard") {
-    return options.limits.any() ||
-           (!options.rank_cost.is_tokens() && options.split == SplitRule::kWeighted);
+    return options.limits.any();
   }
   return !CheckPlainInput(policy, input).ok() || options.num_groups > 1;
 }

@@ -159,9 +159,6 @@ Status PolicyOptions::Check() const {
     throw UsageError{fmt::format(
         "--policy {}: knows no limits on moves (--max-moves, ..); steelyard does", policy)};
   }
-  if (!plan.rank_cost.is_tokens() && plan.split == SplitRule::kWeighted) {
-    throw UsageError{"--rank-cost other than tokens needs --split even"};
-  }
   PlanOptions filled = plan;
   if (model_has_bytes) filled.expert_bytes = 1;
   return filled.Validate();

@@ -176,13 +176,14 @@ void PlanBuilder::FitShares(const PlanInput& input, const Placement& placement, 
     worker.shares.Prepare(placement.num_experts(), topology);
     worker.shares.Solve(worker.sum, slots, topology, shares);
   }
-  if (window.shape().num_bins == 1) return;
-  // Those are best for all bins together; bin by bin an even split, or what is in force, may be
-  // better.
+  const RankCost& cost = input.options.rank_cost;
+  if (window.shape().num_bins == 1 && cost.is_tokens()) return;
+  // Those are best for the tokens of all bins together; bin by bin an even split, or what is in
+  // force, may be better.
   const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
   ReadLayerBins(window, layer_idx, bins);
   const auto imbalance = [&](std::span<const double> split) {
-    return Imbalance(bins, slots, split, topology, {}, worker.score);
+    return CostImbalance(bins, slots, split, topology, cost, worker.score);
   };
   double least = imbalance(shares);
   if (const double even = imbalance({}); even < least) {
@@ -221,7 +222,7 @@ Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
                                 const PlanContext& context) {
   STEELYARD_CHECK_EQ(static_cast<int>(decisions.size()), placement.num_layers());
   Prepare(*input.current, input.history.back().shape(), context.executor->num_workers());
-  if (input.options.split == SplitRule::kWeighted) {
+  if (input.options.split == SplitRule::kWeighted && !placement.has_shares()) {
     STEELYARD_ASSIGN_OR_RETURN(placement, WithShares(input, placement, context));
   }
   Plan plan{.placement = std::move(placement),

@@ -45,9 +45,14 @@ class PlanBuilder {
   /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
   void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
 
-  /// Takes over `placement`, which is on input.topology(); where shares are to be weighted, a
-  /// layer gets its own or, without any, those that are best for the last window's sum, unless an
-  /// even split or what is in force is better bin by bin. `decisions` is [num_layers]; imbalances
+  /// `placement`, which is on input.topology(), with weighted shares: a layer gets its own or,
+  /// without any, those that are best for the last window's sum, unless an even split or what is in
+  /// force is better bin by bin. Fails with kCancelled when context.cancel was set.
+  Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
+                               const PlanContext& context);
+
+  /// Takes over `placement`, which is on input.topology(), and calls WithShares() where shares are
+  /// to be weighted and it has none. `decisions` is [num_layers]; imbalances
   /// are on the last window of `input`; the digest covers `state` as it is now, so call this last.
   /// Fails with kCancelled when context.cancel was set.
   Result<Plan> Build(const PlanInput& input, Placement placement,
@@ -64,8 +69,6 @@ class PlanBuilder {
 
   void FitShares(const PlanInput& input, const Placement& placement, int layer_idx, Worker& worker,
                  std::span<double> shares) const;
-  Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
-                               const PlanContext& context);
   void Report(const PlanInput& input, int layer_idx, Plan& plan, Worker& worker) const;
 
   std::vector<Worker> workers_;  // [num_workers]

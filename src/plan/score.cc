@@ -178,7 +178,7 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
 
 double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                      std::span<const double> shares, const Topology& topology, const RankCost& cost,
-                     ScoreWorkspace& workspace) {
+                     ScoreWorkspace& workspace, double bin_tokens) {
   if (cost.is_tokens()) return Imbalance(bins, slot_to_expert, shares, topology, {}, workspace);
   CountCopies(slot_to_expert, bins.num_cols(), workspace.copies);
   const double total_speed = topology.total_speed();
@@ -187,6 +187,9 @@ double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_
   double sum_level = 0.0;
   for (size_t t = 0; t < bins.num_rows(); ++t) {
     const std::span<const double> loads = bins.row(t);
+    const double all_tokens = Sum(loads);
+    const double weight = bin_tokens > 0.0 ? all_tokens / bin_tokens : 1.0;
+    if (weight == 0.0) continue;
     double largest = 0.0;
     for (int rank = 0; rank < topology.num_ranks(); ++rank) {
       if (topology.is_dead(rank)) continue;
@@ -200,13 +203,14 @@ double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_
         tokens += taken;
         active += taken > 0.0 ? 1 : 0;
       }
-      largest = std::max(largest, cost(tokens, active) / topology.speed(rank));
+      largest = std::max(largest, cost(tokens / weight, active) / topology.speed(rank));
     }
     const auto num_active = static_cast<double>(
         std::count_if(loads.begin(), loads.end(), [](double load) { return load > 0.0; }));
-    sum_max += largest;
-    sum_level += std::max(cost.a * num_ranks + cost.b * num_active,
-                          cost.c * num_ranks + cost.d * Sum(loads)) /
+    sum_max += weight * largest;
+    sum_level += weight *
+                 std::max(cost.a * num_ranks + cost.b * num_active,
+                          cost.c * num_ranks + cost.d * all_tokens / weight) /
                  total_speed;
   }
   return sum_level > 0.0 ? std::max(1.0, sum_max / sum_level) : 1.0;

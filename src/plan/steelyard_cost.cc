@@ -1,7 +1,8 @@
 #include "plan/steelyard_cost.h"
 
 #include <algorithm>
-#include <utility>
+#include <array>
+#include <numeric>
 
 namespace steelyard {
 namespace {
@@ -9,6 +10,8 @@ namespace {
 constexpr size_t kMaxStepsPerRank = 4;
 constexpr size_t kNumHot = 2;
 constexpr size_t kNumPartners = 5;
+// Bins that are summed side by side, so that compilers take them together.
+constexpr size_t kLanes = 2;
 
 double EighthPower(double x) {
   const double square = x * x;
@@ -21,20 +24,22 @@ double EighthPower(double x) {
 void CostSearch::Prepare(const LayerShape& shape, const Topology& topology) {
   shape_ = shape;
   topology_ = &topology;
-  tokens_.assign(static_cast<size_t>(shape.num_bins) * shape.num_experts, 0.0);
-  weight_.assign(shape.num_bins, 0.0);
+  padded_bins_ = (shape.num_bins + kLanes - 1) / kLanes * kLanes;
+  token_cost_.assign(BinOffset(shape.num_experts), 0.0);
+  active_cost_.assign(token_cost_.size(), 0.0);
+  token_base_.assign(padded_bins_, 0.0);
+  active_base_.assign(padded_bins_, 0.0);
+  by_tokens_.assign(BinOffset(shape.num_ranks), 0.0);
+  by_active_.assign(by_tokens_.size(), 0.0);
   rank_cost_.assign(shape.num_ranks, 0.0);
   rank_power_.assign(shape.num_ranks, 0.0);
-  seen_.assign(shape.num_ranks, 0);
-  num_tried_ = 0;
   ranks_.reserve(shape.num_ranks);
   path_.Prepare(kMaxStepsPerRank * shape.num_ranks);
 }
 
 void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCost& cost) {
-  cost_ = cost;
-  level_ = 0.0;
   const double num_ranks = topology_->num_live_ranks();
+  double level = 0.0;
   for (int t = 0; t < shape_.num_bins; ++t) {
     const std::span<const double> row = bins.row(t);
     double total = 0.0;
@@ -44,53 +49,82 @@ void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCo
       active += load > 0.0 ? 1 : 0;
     }
     const double weight = bin_tokens > 0.0 ? total / bin_tokens : 0.0;
-    weight_[t] = weight;
-    if (weight == 0.0) continue;
-    for (int e = 0; e < shape_.num_experts; ++e) {
-      tokens_[static_cast<size_t>(t) * shape_.num_experts + e] = row[e] / weight;
-    }
     const double together =
         std::max(cost.a * num_ranks + cost.b * active, cost.c * num_ranks + cost.d * bin_tokens);
-    level_ += weight * together / topology_->total_speed();
+    level += weight * together / topology_->total_speed();
+    token_base_[t] = weight * cost.c;
+    active_base_[t] = weight * cost.a;
+    for (int e = 0; e < shape_.num_experts; ++e) {
+      token_cost_[BinOffset(e) + t] = cost.d * row[e];
+      active_cost_[BinOffset(e) + t] = row[e] > 0.0 ? weight * cost.b : 0.0;
+    }
+  }
+  has_load_ = level > 0.0;
+  if (!has_load_) return;
+  for (std::vector<double>* costs : {&token_cost_, &active_cost_, &token_base_, &active_base_}) {
+    for (double& value : *costs) value /= level;
   }
 }
 
-double CostSearch::CostOf(const LayerState& state, int rank, int bin_idx) const {
-  const double* tokens = tokens_.data() + static_cast<size_t>(bin_idx) * shape_.num_experts;
-  double load = 0.0;
-  int active = 0;
+double CostSearch::CostOf(int rank, size_t bin_idx) const {
+  return std::max(active_base_[bin_idx] + by_active_[BinOffset(rank) + bin_idx],
+                  token_base_[bin_idx] + by_tokens_[BinOffset(rank) + bin_idx]) /
+         topology_->speed(rank);
+}
+
+void CostSearch::ReadRank(const LayerState& state, int rank) {
+  double* by_tokens = by_tokens_.data() + BinOffset(rank);
+  double* by_active = by_active_.data() + BinOffset(rank);
+  std::fill_n(by_tokens, padded_bins_, 0.0);
+  std::fill_n(by_active, padded_bins_, 0.0);
   for (const HeldExpert& held : state.held(rank)) {
-    load += tokens[held.expert] / held.copies;
-    active += tokens[held.expert] > 0.0 ? 1 : 0;
+    const double* tokens = token_cost_.data() + BinOffset(held.expert);
+    const double* active = active_cost_.data() + BinOffset(held.expert);
+    const double part = 1.0 / held.copies;
+    for (size_t t = 0; t < padded_bins_; ++t) {
+      by_tokens[t] += part * tokens[t];
+      by_active[t] += active[t];
+    }
   }
-  return weight_[bin_idx] * cost_(load, active) / topology_->speed(rank);
 }
 
-double CostSearch::PowerOf(const LayerState& state, int rank) const {
-  double power = 0.0;
-  for (int t = 0; t < shape_.num_bins; ++t) {
-    if (weight_[t] > 0.0) power += EighthPower(CostOf(state, rank, t) / level_);
+double CostSearch::PowerAfter(int rank, const Change& a, const Change& b) const {
+  const double* by_tokens = by_tokens_.data() + BinOffset(rank);
+  const double* by_active = by_active_.data() + BinOffset(rank);
+  const double* tokens_a = token_cost_.data() + BinOffset(a.expert);
+  const double* tokens_b = token_cost_.data() + BinOffset(b.expert);
+  const double* active_a = active_cost_.data() + BinOffset(a.expert);
+  const double* active_b = active_cost_.data() + BinOffset(b.expert);
+  std::array<double, kLanes> power = {};
+  for (size_t t = 0; t < padded_bins_; t += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const size_t at = t + lane;
+      const double tokens =
+          token_base_[at] + by_tokens[at] + a.parts * tokens_a[at] + b.parts * tokens_b[at];
+      const double active =
+          active_base_[at] + by_active[at] + a.copies * active_a[at] + b.copies * active_b[at];
+      power[lane] += EighthPower(tokens > active ? tokens : active);
+    }
   }
-  return power;
+  return std::accumulate(power.begin(), power.end(), 0.0) / EighthPower(topology_->speed(rank));
 }
 
 double CostSearch::Objective(const LayerState& state) {
+  if (!has_load_) return 0.0;
+  for (int rank = 0; rank < shape_.num_ranks; ++rank) ReadRank(state, rank);
   double objective = 0.0;
-  for (int t = 0; t < shape_.num_bins; ++t) {
-    if (weight_[t] == 0.0) continue;
+  for (size_t t = 0; t < padded_bins_; ++t) {
     double largest = 0.0;
     for (int rank = 0; rank < shape_.num_ranks; ++rank) {
-      if (!topology_->is_dead(rank)) largest = std::max(largest, CostOf(state, rank, t));
+      if (!topology_->is_dead(rank)) largest = std::max(largest, CostOf(rank, t));
     }
     objective += largest;
   }
-  return level_ > 0.0 ? objective * (LayerState::kMeanLoad / level_) : 0.0;
+  return objective * LayerState::kMeanLoad;
 }
 
 void CostSearch::Run(double price, LayerState& state) {
-  std::fill(seen_.begin(), seen_.end(), 0);
-  num_tried_ = 0;
-  if (level_ <= 0.0) return;
+  if (!has_load_) return;
   path_.Follow(
       price, LayerState::kMeanLoad, state, [&] { return Objective(state); },
       [&] { return FindStep(state); });
@@ -101,9 +135,10 @@ void CostSearch::OrderRanks(const LayerState& state) {
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
     if (topology_->is_dead(rank)) continue;
     ranks_.push_back(rank);
+    ReadRank(state, rank);
     rank_cost_[rank] = 0.0;
-    for (int t = 0; t < shape_.num_bins; ++t) rank_cost_[rank] += CostOf(state, rank, t);
-    rank_power_[rank] = PowerOf(state, rank);
+    for (size_t t = 0; t < padded_bins_; ++t) rank_cost_[rank] += CostOf(rank, t);
+    rank_power_[rank] = PowerAfter(rank, {}, {});
   }
   std::sort(ranks_.begin(), ranks_.end(), [this](int32_t a, int32_t b) {
     return rank_cost_[a] != rank_cost_[b] ? rank_cost_[a] > rank_cost_[b] : a < b;
@@ -126,13 +161,9 @@ Step CostSearch::FindStep(LayerState& state) {
   return best_;
 }
 
-// Positions of copies in their rank change with every step that is tried, so that they are looked
-// up anew each time: by place, which is restored.
-void CostSearch::TryPair(int hot, int other, LayerState& state) {
-  for (size_t i = 0; i < state.held(hot).size(); ++i) {
-    const HeldExpert mine = state.held(hot)[i];
-    for (size_t j = 0; j < state.held(other).size(); ++j) {
-      const HeldExpert theirs = state.held(other)[j];
+void CostSearch::TryPair(int hot, int other, const LayerState& state) {
+  for (const HeldExpert& mine : state.held(hot)) {
+    for (const HeldExpert& theirs : state.held(other)) {
       const bool mine_fits = !state.Holds(other, mine.expert);
       const bool theirs_fits = !state.Holds(hot, theirs.expert);
       if (mine_fits && theirs_fits) {
@@ -151,33 +182,42 @@ void CostSearch::TryPair(int hot, int other, LayerState& state) {
   }
 }
 
-void CostSearch::Try(const Step& step, LayerState& state) {
-  const int moves = state.moves();
-  state.Apply(step);
-  const double gain = GainOf(step, state);
-  const int more_moves = std::max(1, state.moves() - moves);
-  state.Undo(step);
-  if (gain / more_moves > best_gain_ && state.Allows(step)) {
-    best_gain_ = gain / more_moves;
+void CostSearch::Try(const Step& step, const LayerState& state) {
+  int moves = state.MovesOf(step.rank_a, step.expert_a, step.expert_b);
+  if (!step.is_replacement()) moves += state.MovesOf(step.rank_b, step.expert_b, step.expert_a);
+  const double gain = GainOf(step, state) / std::max(1, moves);
+  if (gain > best_gain_ && state.Allows(step)) {
+    best_gain_ = gain;
     best_ = step;
   }
 }
 
-// Of a step that was taken: a swap changes two ranks, a replacement all that hold either expert.
-double CostSearch::GainOf(const Step& step, const LayerState& state) {
-  ++num_tried_;
+// A swap changes two ranks, a replacement all that hold either expert.
+double CostSearch::GainOf(const Step& step, const LayerState& state) const {
+  const int out = step.expert_a;
+  const int in = step.expert_b;
+  const double part_out = 1.0 / state.copies(out);
+  const double part_in = 1.0 / state.copies(in);
   double gain = 0.0;
-  const auto count = [&](int rank) {
-    if (std::exchange(seen_[rank], num_tried_) == num_tried_) return;
-    gain += rank_power_[rank] - PowerOf(state, rank);
+  const auto count = [&](int rank, const Change& a, const Change& b) {
+    gain += rank_power_[rank] - PowerAfter(rank, a, b);
   };
-  count(step.rank_a);
   if (!step.is_replacement()) {
-    count(step.rank_b);
+    count(step.rank_a, {out, -part_out, -1.0}, {in, part_in, 1.0});
+    count(step.rank_b, {out, part_out, 1.0}, {in, -part_in, -1.0});
     return gain;
   }
-  state.ForEachHolder(step.expert_a, count);
-  state.ForEachHolder(step.expert_b, count);
+  const double part_in_after = 1.0 / (state.copies(in) + 1);
+  const Change fewer = {out, 1.0 / (state.copies(out) - 1) - part_out, 0.0};
+  const Change more = {in, part_in_after - part_in, 0.0};
+  count(step.rank_a, {out, -part_out, -1.0}, {in, part_in_after, 1.0});
+  state.ForEachHolder(out, [&](int rank) {
+    if (rank == step.rank_a) return;
+    count(rank, fewer, state.Holds(rank, in) ? more : Change{in, 0.0, 0.0});
+  });
+  state.ForEachHolder(in, [&](int rank) {
+    if (!state.Holds(rank, out)) count(rank, more, {out, 0.0, 0.0});
+  });
   return gain;
 }
 

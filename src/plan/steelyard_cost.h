@@ -2,6 +2,7 @@
 // true cost of every change, which is slower and comes without a certificate.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -31,29 +32,41 @@ class CostSearch {
   void Run(double price, LayerState& state);
 
  private:
-  /// By speed and the weight of the bin.
-  double CostOf(const LayerState& state, int rank, int bin_idx) const;
-  /// What a rank adds to the sum of powers by which steps are chosen.
-  double PowerOf(const LayerState& state, int rank) const;
+  /// What becomes of a rank's part in an expert: `parts` of its tokens more, and `copies` of it.
+  struct Change {
+    int expert;
+    double parts;
+    double copies;
+  };
+
+  size_t BinOffset(int row) const { return static_cast<size_t>(row) * padded_bins_; }
+  double CostOf(int rank, size_t bin_idx) const;
+  /// Reads what a rank holds.
+  void ReadRank(const LayerState& state, int rank);
+  /// What a rank adds to the sum of powers by which steps are chosen, after these changes.
+  double PowerAfter(int rank, const Change& a, const Change& b) const;
   void OrderRanks(const LayerState& state);
   Step FindStep(LayerState& state);
-  void TryPair(int hot, int other, LayerState& state);
-  void Try(const Step& step, LayerState& state);
-  double GainOf(const Step& step, const LayerState& state);
+  void TryPair(int hot, int other, const LayerState& state);
+  void Try(const Step& step, const LayerState& state);
+  double GainOf(const Step& step, const LayerState& state) const;
 
   const Topology* topology_ = nullptr;
   LayerShape shape_;
-  RankCost cost_;
-  double level_ = 0.0;  // that no placement is below
+  size_t padded_bins_ = 0;  // num_bins and empty ones, up to whole vectors
+  bool has_load_ = false;
   double best_gain_ = 0.0;
   Step best_;
-  std::vector<double> tokens_;      // [num_bins, num_experts]
-  std::vector<double> weight_;      // [num_bins]
-  std::vector<double> rank_cost_;   // [num_ranks] over all bins
-  std::vector<double> rank_power_;  // [num_ranks] before the step that is looked for
-  std::vector<int32_t> ranks_;      // live ones, the costliest first
-  std::vector<int32_t> seen_;       // [num_ranks] last step whose gain counted the rank
-  int32_t num_tried_ = 0;
+  // Costs are in units of what no placement is below, and include the weight of their bin.
+  std::vector<double> token_cost_;   // [num_experts, padded_bins] of an expert's tokens
+  std::vector<double> active_cost_;  // [num_experts, padded_bins] of its being active, 0 if not
+  std::vector<double> token_base_;   // [padded_bins] of no tokens
+  std::vector<double> active_base_;  // [padded_bins] of no active experts
+  std::vector<double> by_tokens_;    // [num_ranks, padded_bins]
+  std::vector<double> by_active_;    // [num_ranks, padded_bins]
+  std::vector<double> rank_cost_;    // [num_ranks] over all bins
+  std::vector<double> rank_power_;   // [num_ranks] before the step that is looked for
+  std::vector<int32_t> ranks_;       // live ones, the costliest first
   StepPath path_;
 };
 

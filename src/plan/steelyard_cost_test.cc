@@ -49,12 +49,32 @@ TEST(CostedPlan, TakesACopyAwayWhereActiveExpertsCost) {
   EXPECT_EQ(plan->imbalance_after(), 1.0);
 }
 
-TEST(CostedPlan, IsMadeForAnEvenSplitAlone) {
-  const Result<Plan> plan = PlanCosted({4, 4, 0}, Topology::Create(2, 2).value(), {1, 0, 0, 2},
-                                       {.split = SplitRule::kWeighted, .rank_cost = kActive});
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(),
-            "a rank_cost other than tokens is planned for an even split alone");
+TEST(CostedPlan, SharesLowerTheCostOfWhatIsHeld) {
+  // Experts 0 1 | 2 0: an even split of expert 0 leaves 10 tokens and 6.
+  const Result<Plan> plan = PlanCosted({8, 6, 2}, Topology::Create(2, 2).value(), {0, 1, 2, 0},
+                                       {.price = 0.1,
+                                        .predictor = Predictor::kLast,
+                                        .split = SplitRule::kWeighted,
+                                        .rank_cost = {.a = 1.0, .b = 2.0, .c = 1.0, .d = 1.0}});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->moves, 0);
+  EXPECT_EQ(plan->imbalance_before(), 11.0 / 9.0);
+  EXPECT_NEAR(plan->imbalance_after(), 1.0, 1e-9);
+  EXPECT_NEAR(plan->placement.shares(0)[0], 0.25, 1e-9);
+}
+
+TEST(CostedPlan, WithSharesMovesWhereActiveExpertsCost) {
+  // Shares level tokens, but rank 0 has three active experts and rank 1 one.
+  const Result<Plan> plan = PlanCosted({1, 1, 1, 3, 0, 0, 0, 0}, Topology::Create(2, 5).value(),
+                                       {1, 0, 2, 4, 3, 3, 5, 6, 7, 4},
+                                       {.price = 0.1,
+                                        .predictor = Predictor::kLast,
+                                        .split = SplitRule::kWeighted,
+                                        .rank_cost = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0}});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_GT(plan->moves, 0);
+  EXPECT_EQ(plan->imbalance_before(), 4.0 / 2.0);
+  EXPECT_EQ(plan->imbalance_after(), 1.0);
 }
 
 }  // namespace

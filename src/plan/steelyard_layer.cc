@@ -73,12 +73,12 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   price_ = 0.0;
   limit_ = BindingLimit::kNone;
   // Without redundancy there is nothing to share. Shares that are best for several bins together
-  // need not be so bin by bin: there the search is that for an even split, which the shares then
-  // better.
-  is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_bins == 1 &&
+  // need not be so bin by bin, nor by another cost: there the search is that for an even split,
+  // which the shares then better.
+  is_costed_ = !task.cost.is_tokens();
+  is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_bins == 1 && !is_costed_ &&
                  shape_.num_live_slots() > shape_.num_experts;
   weighted_.Begin(fitter_);
-  is_costed_ = !task.cost.is_tokens();
   if (is_costed_) cost_.Begin(task.bins, task.bin_tokens, task.cost);
   if (limiting_ != nullptr) ledger_.Begin(*task.limits, task.in_force);
   const bool has_load = state_.SetLoads(task.bins);
@@ -247,21 +247,26 @@ void LayerPlanner::Search(double settled_at) {
     weighted_.Run(price_, lower_bound_, state_);
     limit_ = state_.blocked();
   } else {
-    SearchEvenSplit(price_, lower_bound_, settled_at);
+    SearchAllBins(price_, lower_bound_, settled_at);
+    SearchBinwise(price_);
   }
 }
 
-void LayerPlanner::SearchEvenSplit(double price, double lower_bound, double settled_at) {
+// For an even split of all bins together.
+void LayerPlanner::SearchAllBins(double price, double lower_bound, double settled_at) {
   path_.Run({.price = price,
              .lower_bound = lower_bound,
              .settled_at = settled_at,
              .heaviest_copy = kHeavyAgainstBest * tau_},
             state_);
   limit_ = state_.blocked();
-  if (shape_.num_bins > 1) {
-    binwise_.Run(price, kMaxBinwiseSteps, state_);
-    if (limit_ == BindingLimit::kNone) limit_ = state_.blocked();
-  }
+}
+
+// Goes on from there, where there are several bins.
+void LayerPlanner::SearchBinwise(double price) {
+  if (shape_.num_bins == 1) return;
+  binwise_.Run(price, kMaxBinwiseSteps, state_);
+  if (limit_ == BindingLimit::kNone) limit_ = state_.blocked();
 }
 
 void LayerPlanner::WriteSlots(std::span<int32_t> slot_to_expert) {

@@ -82,7 +82,8 @@ class LayerPlanner {
   void ChangeLoads(Span2<const double> bins, SplitRule split, std::span<const int32_t> slots);
   double Objective();
   void Search(double settled_at);
-  void SearchEvenSplit(double price, double lower_bound, double settled_at);
+  void SearchAllBins(double price, double lower_bound, double settled_at);
+  void SearchBinwise(double price);
   void WriteCurve(const LayerDecision& decision, LayerCurve& curve);
   void WriteSlots(std::span<int32_t> slot_to_expert);
 

@@ -16,6 +16,8 @@ constexpr double kNothing = 1e-6 * LayerState::kMeanLoad;
 constexpr int kMaxSlotsForCounts = 16;
 // All of them where they are no more than these.
 constexpr int64_t kMaxCounts = 2000;
+// Counts are searched bin by bin where all bins together leave them this close to the best.
+constexpr double kCloseToBest = 1.02;
 // A plan from nothing is also made for loads that nobody has seen yet, of which no more is known
 // than that they are an expert's as likely as another's: so many of them for one of those at hand.
 constexpr double kUnseen = 0.1;
@@ -127,7 +129,8 @@ bool LayerPlanner::TryCounts() {
   placer_.Place(state_.expert_loads(), copies_, slots_);
   state_.Assign(slots_);
   const double close_enough = lower_bound_ + kCloseEnough * LayerState::kMeanLoad;
-  SearchEvenSplit(0.0, close_enough, close_enough);
+  SearchAllBins(0.0, close_enough, close_enough);
+  if (state_.Objective() < kCloseToBest * best_objective_) SearchBinwise(0.0);
   if (state_.Objective() >= best_objective_) {
     return false;
   }

@@ -30,9 +30,6 @@ class SteelyardPolicy : public Policy {
   Result<Plan> MakePlan(const PlanInput& input, PolicyState& state,
                         const PlanContext& context) override {
     STEELYARD_RETURN_IF_ERROR(CheckPlanInput(input));
-    if (!input.options.rank_cost.is_tokens() && input.options.split == SplitRule::kWeighted) {
-      return InvalidArgument("a rank_cost other than tokens is planned for an even split alone");
-    }
     const Placement& current = *input.current;
     STEELYARD_RETURN_IF_ERROR(PrepareFor(input.topology(), current, input.history.back().shape(),
                                          static_cast<int>(input.history.size()),
@@ -56,6 +53,10 @@ class SteelyardPolicy : public Policy {
         Placement::Create(topology_, current.num_experts(), std::move(slot_to_expert),
                           may_keep_duplicates ? DuplicateRule::kAllow : DuplicateRule::kRefuse,
                           std::move(shares)));
+    if (placement.has_shares()) {
+      STEELYARD_ASSIGN_OR_RETURN(placement, builder_.WithShares(input, placement, context));
+      choice_.KeepShares(placement);
+    }
     PolicyState next = choice_.Remember(current);
     STEELYARD_ASSIGN_OR_RETURN(
         Plan plan, builder_.Build(input, std::move(placement), decisions_, next, context));
@@ -244,7 +245,7 @@ class SteelyardPolicy : public Policy {
         .gate = options.gate,
         .split = options.split,
         .cost = options.rank_cost,
-        .bin_tokens = options.rank_cost.is_tokens() ? 0.0 : TokensOfBin(input, layer_idx, worker),
+        .bin_tokens = TokensOfBin(input, layer_idx, worker),
         .limits = options.limits.any() ? &options.limits : nullptr,
         .max_replaced = max_replaced_[layer_idx],
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
@@ -258,11 +259,11 @@ class SteelyardPolicy : public Policy {
     return decision;
   }
 
-  /// Where shares are weighted: sums the forecast, `rows`, into worker.loads. Of several scenarios
-  /// the search is that for an even split: takes back what it did if, with the best shares on
-  /// either side, that is not worth its moves, or if nothing is to gain; then true. Not where a
-  /// layer cannot be left as it is, for ranks that differ from those in force or hold an expert
-  /// twice.
+  /// Where shares are weighted: sums the forecast, `rows`, into worker.loads. Of several scenarios,
+  /// and of a cost other than tokens, the search is that for an even split: takes back what it did
+  /// if, with the best shares on either side, that is not worth its moves, or if nothing is to
+  /// gain; then true. Not where a layer cannot be left as it is, for ranks that differ from those
+  /// in force or hold an expert twice.
   bool StayWhereSharesDo(const PlanInput& input, int layer_idx, int candidate_idx,
                          Span2<const double> rows, Worker& worker,
                          std::span<int32_t> slot_to_expert, LayerDecision& decision) const {
@@ -271,18 +272,30 @@ class SteelyardPolicy : public Policy {
     for (size_t t = 0; t < rows.num_rows(); ++t) {
       for (size_t e = 0; e < rows.num_cols(); ++e) worker.loads[e] += rows.row(t)[e];
     }
-    if (rows.num_rows() == 1 || !(topology_ == input.current->topology()) ||
+    const RankCost& cost = options.rank_cost;
+    const bool is_searched = rows.num_rows() == 1 && cost.is_tokens();
+    if (is_searched || !(topology_ == input.current->topology()) ||
         input.current->CountDuplicates(layer_idx) > 0) {
       return false;
     }
     const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
-    double before = LevelWithShares(rows, current, worker);
+    const double bin_tokens = TokensOfBin(input, layer_idx, worker);
+    const auto level = [&](std::span<const int32_t> slots, std::span<const double> shares) {
+      return CostImbalance(rows, slots, shares, topology_, cost, worker.score, bin_tokens);
+    };
+    // With the shares that are best for all bins together, or with an even split.
+    const auto least_level = [&](std::span<const int32_t> slots) {
+      worker.solver.Solve(worker.loads, slots, topology_, worker.shares);
+      return std::min(level(slots, worker.shares), level(slots, {}));
+    };
+    double before = least_level(current);
     if (input.current->has_shares()) {
-      before = std::min(before, Imbalance(rows, current, input.current->shares(layer_idx),
-                                          topology_, {}, worker.score));
+      before = std::min(before, level(current, input.current->shares(layer_idx)));
     }
-    const double bound = LowerBound(worker.loads, topology_, SplitRule::kWeighted, worker.score);
-    decision.gain = before - LevelWithShares(rows, slot_to_expert, worker);
+    const double bound =
+        cost.is_tokens() ? LowerBound(worker.loads, topology_, SplitRule::kWeighted, worker.score)
+                         : 1.0;
+    decision.gain = before - least_level(slot_to_expert);
     // What stays on a rank stays in its slot.
     const auto moves = std::inner_product(current.begin(), current.end(), slot_to_expert.begin(), 0,
                                           std::plus<>(), std::not_equal_to<>());
@@ -303,16 +316,9 @@ class SteelyardPolicy : public Policy {
     return true;
   }
 
-  /// Imbalance with the shares that are best for all bins together, or with an even split.
-  double LevelWithShares(Span2<const double> bins, std::span<const int32_t> slots,
-                         Worker& worker) const {
-    worker.solver.Solve(worker.loads, slots, topology_, worker.shares);
-    return std::min(Imbalance(bins, slots, worker.shares, topology_, {}, worker.score),
-                    Imbalance(bins, slots, {}, topology_, {}, worker.score));
-  }
-
-  /// The mean over the bins of the last window.
+  /// The mean over the bins of the last window; 0 where nothing depends on it.
   static double TokensOfBin(const PlanInput& input, int layer_idx, Worker& worker) {
+    if (input.options.rank_cost.is_tokens()) return 0.0;
     const LoadWindow& window = input.history.back();
     const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
     ReadLayerBins(window, layer_idx, bins);
@@ -348,7 +354,6 @@ class SteelyardPolicy : public Policy {
       std::copy(slots.begin(), slots.end(), choice_.plan(layer_idx, best).begin());
       choice_.Promise(layer_idx, best, decisions_[layer_idx].gain);
       if (of_layer.empty()) return;
-      std::copy(of_layer.begin(), of_layer.end(), choice_.shares(layer_idx, best).begin());
       solver.Solve(PlannedLoads(layer_idx), current.slot_to_expert(layer_idx), topology_,
                    choice_.shares(layer_idx, num_candidates));
     });

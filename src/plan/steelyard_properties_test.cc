@@ -135,10 +135,13 @@ Instance RandomInstance(uint64_t seed) {
   instance.options.price = 0.1 * Draw(random, 0, 6);
   instance.options.gate = Draw(random, 0, 1) * 0.01;
   if (Draw(random, 0, 2) == 0) AddLimits(random, instance.options);
-  const int kind = Draw(random, 0, 5);
-  if (kind < 2) instance.options.split = SplitRule::kWeighted;
-  if (kind == 2) instance.options.rank_cost = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
-  if (kind == 3) instance.options.rank_cost = {.a = 50.0, .b = 800.0, .c = 100.0, .d = 1.0};
+  const int kind = Draw(random, 0, 7);
+  if (kind < 4) instance.options.split = SplitRule::kWeighted;
+  if (kind == 2 || kind == 4) {
+    instance.options.rank_cost = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
+  }
+  if (kind == 3 || kind == 5)
+    instance.options.rank_cost = {.a = 50.0, .b = 800.0, .c = 100.0, .d = 1.0};
   return instance;
 }
 

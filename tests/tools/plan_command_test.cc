@@ -106,6 +106,7 @@ TEST_F(PlanCommand, LimitsCostsAndPredictorsAreTaken) {
            {"--split", "weighted"},
            {"--predictor", "phases"},
            {"--rank-cost", "active"},
+           {"--rank-cost", "active", "--split", "weighted"},
            {"--rank-cost", "1,0.5,0,2"},
            {"--max-bytes", "100000", "--expert-bytes", "10"},
            {"--max-moves", "100", "--max-moves-per-pair", "9", "--max-moves-per-rank", "9",
