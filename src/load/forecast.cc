@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <numeric>
 
 #include "steelyard/base/check.h"
 
@@ -14,13 +15,32 @@ namespace {
 constexpr double kEmaDecay = 0.5;    // from a window to the one before it
 constexpr double kPhaseDecay = 0.8;  // the same for kPhases
 constexpr int kPooledWindows = 4;
-static_assert(Forecaster::kMaxWindows <= Forecaster::kMaxRows, "every window has a row");
 // Of kRecency: the newest bin of a window weighs no more than this against that of the next window,
 // so that windows of one bin are not all alike.
 constexpr double kOlderWindow = 0.25;
 // So many switches in memory are news; with more, switching is what these loads do.
 constexpr int kSwitchesThatAreNews = 2;
 constexpr double kUnlikeFactor = 2.0;
+constexpr double kUnlikeWeight = 0.5;
+// Bins that weigh less against the newest are left out.
+constexpr double kLeastWeight = 0.0005;
+
+double Tokens(std::span<const double> loads) {
+  return std::accumulate(loads.begin(), loads.end(), 0.0);
+}
+
+/// Half of the sum of differences between two distributions: 0 alike, 1 with nothing in common.
+double TotalVariation(std::span<const double> a, double tokens_of_a, std::span<const double> b,
+                      double tokens_of_b) {
+  if (!(tokens_of_a > 0.0 && tokens_of_b > 0.0)) {
+    return 1.0;
+  }
+  const double to_a = 1.0 / tokens_of_a;
+  const double to_b = 1.0 / tokens_of_b;
+  double sum = 0.0;
+  for (size_t e = 0; e < a.size(); ++e) sum += std::fabs(a[e] * to_a - b[e] * to_b);
+  return 0.5 * sum;
+}
 
 }  // namespace
 
@@ -42,8 +62,9 @@ void Forecaster::Prepare(const LoadShape& window_shape, int num_windows) {
   windows_.reserve(num_kept);
   sums_.reserve(num_kept * num_experts_);
   distances_.reserve(num_kept);
-  relevant_.reserve(num_kept);
   rows_.assign(static_cast<size_t>(kMaxRows) * num_experts_, 0.0);
+  row_tokens_.assign(kMaxRows, 0.0);
+  bin_.assign(num_experts_, 0.0);
 }
 
 void Forecaster::Read(std::span<const LoadWindow> history, std::span<const BinRef> bins,
@@ -53,7 +74,7 @@ void Forecaster::Read(std::span<const LoadWindow> history, std::span<const BinRe
   bins_ = bins;
   layer_idx_ = layer_idx;
   SumWindows();
-  FindRelevant();
+  WeighWindows();
 }
 
 void Forecaster::SumWindows() {
@@ -63,7 +84,7 @@ void Forecaster::SumWindows() {
     int begin = end - 1;
     while (begin > 0 && bins_[begin - 1].window_idx == bins_[end - 1].window_idx) --begin;
     if (windows_.size() == kMaxWindows) break;
-    windows_.push_back({begin, end - begin, 0.0});
+    windows_.push_back({begin, end - begin, 0.0, 1.0});
     end = begin;
   }
   std::reverse(windows_.begin(), windows_.end());
@@ -71,27 +92,19 @@ void Forecaster::SumWindows() {
   for (size_t w = 0; w < windows_.size(); ++w) {
     const std::span<double> sum(sums_.data() + w * num_experts_, num_experts_);
     for (int i = 0; i < windows_[w].num_bins; ++i) AddBin(windows_[w].first_bin + i, 1.0, sum);
-    for (const double tokens : sum) windows_[w].tokens += tokens;
+    windows_[w].tokens = Tokens(sum);
   }
 }
 
-// Half of the sum of differences between two windows' distributions: 0 alike, 1 with nothing in
-// common.
 double Forecaster::Distance(int a, int b) const {
-  if (!(windows_[a].tokens > 0.0 && windows_[b].tokens > 0.0)) {
-    return 1.0;
-  }
-  const double* x = sums_.data() + static_cast<size_t>(a) * num_experts_;
-  const double* y = sums_.data() + static_cast<size_t>(b) * num_experts_;
-  const double to_x = 1.0 / windows_[a].tokens;
-  const double to_y = 1.0 / windows_[b].tokens;
-  double sum = 0.0;
-  for (int e = 0; e < num_experts_; ++e) sum += std::fabs(x[e] * to_x - y[e] * to_y);
-  return 0.5 * sum;
+  return TotalVariation(SumOfWindow(a), windows_[a].tokens, SumOfWindow(b), windows_[b].tokens);
 }
 
-void Forecaster::FindRelevant() {
-  relevant_.clear();
+std::span<const double> Forecaster::SumOfWindow(int window_idx) const {
+  return std::span(sums_).subspan(static_cast<size_t>(window_idx) * num_experts_, num_experts_);
+}
+
+void Forecaster::WeighWindows() {
   const int last = static_cast<int>(windows_.size()) - 1;
   distances_.clear();
   for (int w = 1; w < last; ++w) distances_.push_back(Distance(w, w - 1));
@@ -103,9 +116,8 @@ void Forecaster::FindRelevant() {
     furthest = kUnlikeFactor * *usual;
   }
   for (int w = 0; w < last; ++w) {
-    if (Distance(w, last) <= furthest) relevant_.push_back(w);
+    if (Distance(w, last) > furthest) windows_[w].weight = kUnlikeWeight;
   }
-  relevant_.push_back(last);
 }
 
 void Forecaster::AddBin(int bin, double weight, std::span<double> row) const {
@@ -116,19 +128,45 @@ void Forecaster::AddBin(int bin, double weight, std::span<double> row) const {
   }
 }
 
-std::span<double> Forecaster::Row(int row) {
-  return {rows_.data() + static_cast<size_t>(row) * num_experts_,
-          static_cast<size_t>(num_experts_)};
+// Rows are added from the newest to the oldest; row 0 is the last that was.
+void Forecaster::AddRow() {
+  ++num_rows_;
+  const std::span<double> row = Row(0);
+  std::fill(row.begin(), row.end(), 0.0);
 }
 
-std::span<double> Forecaster::StartRows(int num_rows) {
-  num_rows_ = std::min(num_rows, kMaxRows);
-  const std::span<double> rows(rows_.data(), static_cast<size_t>(num_rows_) * num_experts_);
-  std::fill(rows.begin(), rows.end(), 0.0);
-  return rows;
+std::span<double> Forecaster::Row(int row) {
+  return std::span(rows_).subspan(static_cast<size_t>(kMaxRows - num_rows_ + row) * num_experts_,
+                                  num_experts_);
+}
+
+// A row of its own, as long as there are any; then the one whose experts it resembles most. What
+// is hot together stays together, where neighbours in time may be of two kinds of traffic.
+void Forecaster::AddScenario(int bin, double weight) {
+  if (num_rows_ < kMaxRows) {
+    AddRow();
+    AddBin(bin, weight, Row(0));
+    row_tokens_[kMaxRows - num_rows_] = Tokens(Row(0));
+    return;
+  }
+  std::fill(bin_.begin(), bin_.end(), 0.0);
+  AddBin(bin, weight, bin_);
+  const double tokens = Tokens(bin_);
+  int nearest = 0;
+  double least = 2.0;
+  for (int row = 0; row < kMaxRows; ++row) {
+    const double distance = TotalVariation(bin_, tokens, Row(row), row_tokens_[row]);
+    if (distance >= least) continue;
+    nearest = row;
+    least = distance;
+  }
+  const std::span<double> row = Row(nearest);
+  for (int e = 0; e < num_experts_; ++e) row[e] += bin_[e];
+  row_tokens_[nearest] += tokens;
 }
 
 Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
+  num_rows_ = 0;
   switch (predictor) {
     case Predictor::kAuto:
       STEELYARD_CHECK(false);
@@ -150,46 +188,31 @@ Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
       Phases();
       break;
   }
-  return {rows_.data(), static_cast<size_t>(num_rows_), static_cast<size_t>(num_experts_)};
+  return {Row(0).data(), static_cast<size_t>(num_rows_), static_cast<size_t>(num_experts_)};
 }
 
 void Forecaster::Recency(double recency) {
-  int num_bins = 0;
-  for (const int32_t w : relevant_) num_bins += windows_[w].num_bins;
-  StartRows(num_bins);
   double weight = 1.0;
-  int row = num_rows_;
-  for (auto w = relevant_.rbegin(); w != relevant_.rend(); ++w) {
+  for (auto window = windows_.rbegin(); window != windows_.rend(); ++window) {
     const double newest = weight;
-    for (int i = windows_[*w].num_bins - 1; i >= 0; --i) {
-      row = std::max(row - 1, 0);
-      AddBin(windows_[*w].first_bin + i, weight, Row(row));
+    for (int i = window->num_bins - 1; i >= 0; --i) {
+      if (weight < kLeastWeight) return;
+      AddScenario(window->first_bin + i, weight * window->weight);
       weight *= recency;
     }
     weight = std::min(weight, kOlderWindow * newest);
   }
 }
 
-// The last of the windows that resemble the last one, each weighing `decay` of its successor, with
-// its bins on the way from one weight to the other, and apart: what is hot together in a bin says
-// more than the sum. Neighbouring bins of a window share a row where there are more bins than rows.
+// The last windows, each weighing `decay` of its successor, with its bins on the way from one
+// weight to the other, and apart: what is hot together in a bin says more than the sum.
 void Forecaster::Windows(int num_windows, double decay) {
-  const int count = std::min(num_windows, static_cast<int>(relevant_.size()));
-  const std::span<const int32_t> windows = std::span(relevant_).last(count);
-  const int rows_of_window = std::max(1, kMaxRows / count);
-  int num_rows = 0;
-  for (const int32_t w : windows) num_rows += std::min(rows_of_window, windows_[w].num_bins);
-  StartRows(num_rows);
   double weight = 1.0;
-  int end = num_rows_;
-  for (int i = count - 1; i >= 0; --i) {
-    const Window& window = windows_[windows[i]];
-    const int rows = std::min(rows_of_window, window.num_bins);
-    end -= rows;
-    for (int bin = 0; bin < window.num_bins; ++bin) {
-      const auto row = static_cast<int>(int64_t{bin} * rows / window.num_bins);
-      const double age = static_cast<double>(window.num_bins - 1 - bin) / window.num_bins;
-      AddBin(window.first_bin + bin, weight * (1.0 - (1.0 - decay) * age), Row(end + row));
+  for (auto window = windows_.rbegin(); window != windows_.rend(); ++window) {
+    if (num_windows-- == 0 || weight < kLeastWeight) return;
+    for (int i = window->num_bins - 1; i >= 0; --i) {
+      const double age = static_cast<double>(window->num_bins - 1 - i) / window->num_bins;
+      AddScenario(window->first_bin + i, weight * (1.0 - (1.0 - decay) * age) * window->weight);
     }
     weight *= decay;
   }
@@ -198,11 +221,10 @@ void Forecaster::Windows(int num_windows, double decay) {
 // A phase's profile is what its tokens looked like in all windows, the newest most; its weight is
 // what it had of the last window. Phases without tokens there have no row.
 void Forecaster::Phases() {
-  const int num_phases = history_.back().shape().num_phases;
-  StartRows(num_phases);
-  int row = 0;
-  for (int phase = 0; phase < std::min(num_phases, kMaxRows); ++phase) {
-    const std::span<double> profile = Row(row);
+  const int num_phases = std::min(history_.back().shape().num_phases, kMaxRows);
+  for (int phase = num_phases - 1; phase >= 0; --phase) {
+    AddRow();
+    const std::span<double> profile = Row(0);
     double weight = 1.0;
     double traffic = 0.0;
     double tokens = 0.0;
@@ -219,13 +241,12 @@ void Forecaster::Phases() {
       weight *= kPhaseDecay;
     }
     if (!(traffic > 0.0)) {
-      std::fill(profile.begin(), profile.end(), 0.0);
+      --num_rows_;
       continue;
     }
     for (double& load : profile) load *= traffic / tokens;
-    ++row;
   }
-  num_rows_ = std::max(row, 1);
+  if (num_rows_ == 0) AddRow();
 }
 
 }  // namespace steelyard

@@ -17,7 +17,7 @@ namespace steelyard {
 
 class Forecaster {
  public:
-  /// No forecast has more rows: bins share them where there are more.
+  /// No forecast has more rows: where there are more bins, the oldest join those they resemble.
   static constexpr int kMaxRows = 16;
   /// Windows older than these say nothing.
   static constexpr int kMaxWindows = 16;
@@ -30,10 +30,10 @@ class Forecaster {
   /// Turns to a layer of `history`, of which `bins` are the ones to use, oldest first. Remembers
   /// both until the next call.
   ///
-  /// Windows that do not resemble the last one are left out where that is news: where their
-  /// distance from it (total variation) is more than twice the usual one between neighbours, the
-  /// two largest aside. So a sudden switch ends the memory of what was before it, a return brings
-  /// it back, and loads that keep switching are pooled.
+  /// Windows that do not resemble the last one weigh half where that is news: where their distance
+  /// from it (total variation) is more than twice the usual one between neighbours, the two largest
+  /// aside. So what was before a sudden switch counts for less, and in full again after a return,
+  /// and loads that keep switching are pooled.
   void Read(std::span<const LoadWindow> history, std::span<const BinRef> bins, int layer_idx);
 
   /// Expected tokens as scenarios [rows, num_experts], oldest first, each times its weight; rows as
@@ -46,14 +46,17 @@ class Forecaster {
     int first_bin;  // into bins_
     int num_bins;
     double tokens;
+    double weight;  // for being like the last one
   };
 
   void SumWindows();
-  void FindRelevant();
+  void WeighWindows();
   double Distance(int a, int b) const;
+  std::span<const double> SumOfWindow(int window_idx) const;
   void AddBin(int bin, double weight, std::span<double> row) const;
-  std::span<double> StartRows(int num_rows);
+  void AddRow();
   std::span<double> Row(int row);
+  void AddScenario(int bin, double weight);
   void Recency(double recency);
   void Windows(int num_windows, double decay);
   void Phases();
@@ -63,11 +66,12 @@ class Forecaster {
   int layer_idx_ = 0;
   int num_experts_ = 0;
   int num_rows_ = 0;
-  std::vector<Window> windows_;    // that have bins to use, oldest first
-  std::vector<double> sums_;       // [windows, num_experts]
-  std::vector<double> distances_;  // of neighbours before the last window
-  std::vector<int32_t> relevant_;  // into windows_, oldest first; the last one always
-  std::vector<double> rows_;       // [kMaxRows, num_experts]
+  std::vector<Window> windows_;     // that have bins to use, oldest first
+  std::vector<double> sums_;        // [windows, num_experts]
+  std::vector<double> distances_;   // of neighbours before the last window
+  std::vector<double> rows_;        // [kMaxRows, num_experts], the last num_rows_ of them in use
+  std::vector<double> row_tokens_;  // [kMaxRows]
+  std::vector<double> bin_;         // [num_experts]
 };
 
 }  // namespace steelyard

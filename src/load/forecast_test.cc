@@ -80,18 +80,27 @@ std::vector<double> Bins(int num_bins) {
   return counts;
 }
 
-TEST(Forecaster, RowsBeyondSixteenAreSummedIntoTheOldest) {
+TEST(Forecaster, BinsBeyondSixteenJoinTheRowThatTheyResemble) {
   const auto rows = Forecast(History(1, {Bins(20)}), Predictor::kRecency, 1.0);
   ASSERT_EQ(rows.size(), 16u);
-  EXPECT_THAT(rows[0], ElementsAre(160, 140, 50, 50));  // bins 0 to 4
+  EXPECT_THAT(rows[0], ElementsAre(120, 60, 30, 30));  // bins 0, 2 and 4
+  EXPECT_THAT(rows[1], ElementsAre(60, 120, 30, 30));  // bins 1, 3 and 5
   EXPECT_THAT(rows[15], ElementsAre(20, 40, 10, 10));
 }
 
-TEST(Forecaster, NeighbouringBinsOfAWindowShareARowWhereThereAreMoreThanRows) {
-  const auto rows = Forecast(History(1, {Bins(8), Bins(8), Bins(8), Bins(8)}), Predictor::kPooled);
-  ASSERT_EQ(rows.size(), 16u);
-  for (const std::vector<double>& row : rows) EXPECT_THAT(row, ElementsAre(60, 60, 20, 20));
-  EXPECT_EQ(Forecast(History(1, {Bins(8), Bins(8)}), Predictor::kPooled).size(), 16u);
+TEST(Forecaster, TheNewestWindowKeepsItsBinsHoweverLongTheHistory) {
+  for (const Predictor predictor : {Predictor::kEma, Predictor::kPooled}) {
+    const auto rows = Forecast(History(1, std::vector(16, Bins(8))), predictor);
+    ASSERT_EQ(rows.size(), 16u);
+    for (const std::vector<double>& row : rows) {
+      EXPECT_THAT(row[0] / row[1], testing::AnyOf(DoubleNear(2, 1e-9), DoubleNear(0.5, 1e-9)));
+    }
+    EXPECT_THAT(rows[15], ElementsAre(20, 40, 10, 10));
+  }
+}
+
+TEST(Forecaster, BinsWithNextToNoWeightAreLeftOut) {
+  EXPECT_EQ(Forecast(History(1, {Bins(14)}), Predictor::kRecency, 0.5).size(), 11u);
 }
 
 TEST(Forecaster, AWindowCountsForAQuarterOfTheNextHoweverFewItsBins) {
@@ -102,23 +111,31 @@ TEST(Forecaster, AWindowCountsForAQuarterOfTheNextHoweverFewItsBins) {
 }
 
 // Distances between neighbours are small until the switch, which is ten times as far.
-TEST(Forecaster, ASuddenSwitchEndsTheMemoryAndAReturnBringsItBack) {
+TEST(Forecaster, WhatWasBeforeASuddenSwitchWeighsHalfUntilItReturns) {
   const std::vector<double> a = {40, 40, 10, 10};
   const std::vector<double> a2 = {42, 38, 10, 10};
   const std::vector<double> b = {10, 10, 40, 40};
   EXPECT_THAT(Forecast(History(1, {a, a2, a, a2, b}), Predictor::kPooled),
-              ElementsAre(ElementsAre(10, 10, 40, 40)));
+              ElementsAre(ElementsAre(21, 19, 5, 5), ElementsAre(20, 20, 5, 5),
+                          ElementsAre(21, 19, 5, 5), ElementsAre(10, 10, 40, 40)));
   EXPECT_THAT(Forecast(History(1, {a, a2, a, a2, b, b, a}), Predictor::kPooled),
-              ElementsAre(ElementsAre(42, 38, 10, 10), ElementsAre(40, 40, 10, 10),
-                          ElementsAre(42, 38, 10, 10), ElementsAre(40, 40, 10, 10)));
+              ElementsAre(ElementsAre(42, 38, 10, 10), ElementsAre(5, 5, 20, 20),
+                          ElementsAre(5, 5, 20, 20), ElementsAre(40, 40, 10, 10)));
 }
 
-TEST(Forecaster, LoadsThatKeepSwitchingArePooled) {
+TEST(Forecaster, LoadsThatKeepSwitchingWeighAlike) {
   const std::vector<double> a = {40, 40, 10, 10};
   const std::vector<double> b = {10, 10, 40, 40};
-  EXPECT_EQ(Forecast(History(1, {a, b, a, b, a}), Predictor::kPooled).size(), 4u);
-  EXPECT_EQ(Forecast(History(1, {a, a, b, b, a, a, b}), Predictor::kPooled).size(), 3u);
-  EXPECT_EQ(Forecast(History(1, {a, a, b, b, a, a, b, b}), Predictor::kPooled).size(), 4u);
+  const auto tokens_of_rows = [&](const std::vector<std::vector<double>>& windows) {
+    std::vector<double> tokens;
+    for (const std::vector<double>& row : Forecast(History(1, windows), Predictor::kPooled)) {
+      tokens.push_back(row[0] + row[1] + row[2] + row[3]);
+    }
+    return tokens;
+  };
+  EXPECT_THAT(tokens_of_rows({a, b, a, b, a}), ElementsAre(100, 100, 100, 100));
+  EXPECT_THAT(tokens_of_rows({a, a, b, b, a, a, b}), ElementsAre(100, 50, 50, 100));
+  EXPECT_THAT(tokens_of_rows({a, a, b, b, a, a, b, b}), ElementsAre(100, 100, 100, 100));
 }
 
 // The last window: 80 tokens of prefill, 20 of decode. Profiles come from both windows.

@@ -12,15 +12,17 @@ constexpr double kFade = 0.9;      // of scores and gains, from one plan to the 
 constexpr double kTogether = 0.8;  // the part of a layer's verdict that is that of all layers
 // A difference between predictors is believed as far as it is more than so many standard errors;
 // one of a single layer, standard deviations.
-constexpr double kDoubt = 1.5;
+constexpr double kDoubt = 1.0;
 constexpr double kLayerDoubt = 2.0;
+// Of imbalance in a window, below which the first candidate stays.
+constexpr double kLeastLead = 0.003;
 // A gain that is taken to have come true before there is any to judge.
 constexpr double kPriorGain = 0.02;
 constexpr double kLeastRealised = 0.4;
 
 // PolicyState::values: a header, promised and realised gain and squared leads of each candidate,
 // promised gain and score of each plan, the shares where they are weighted.
-enum Header { kLayers, kSlots, kCandidates, kHeaderSize };
+enum Header { kLayers, kSlots, kCandidates, kJudged, kHeaderSize };
 
 /// `value` by `doubt` nearer to 0.
 double Believed(double value, double doubt) {
@@ -52,6 +54,7 @@ void PredictorChoice::Begin(const PlanInput& input, const PolicyState& state) {
   totals_.assign(candidates_.size(), {});
   records_.assign(num_layers_ * candidates_.size(), {});
   shares_.clear();
+  judged_ = 0.0;
   remembers_ = keeps_plans_ && Recall(state);
   if (remembers_ || !keeps_plans_) return;
   plans_.assign(PlanOffset(num_layers_, 0), kNoExpert);
@@ -73,6 +76,7 @@ bool PredictorChoice::Recall(const PolicyState& state) {
       return false;  // other ranks were dead
     }
   }
+  judged_ = values[kJudged];
   const double* value = values.data() + kHeaderSize;
   for (Total& total : totals_) {
     total.promised = *value++;
@@ -104,6 +108,7 @@ void PredictorChoice::Judge(int layer_idx, Span2<const double> bins, ScoreWorksp
 }
 
 void PredictorChoice::FinishJudging() {
+  judged_ = kFade * judged_ + 1.0;
   const double part = 1.0 / num_layers_;
   for (size_t k = 0; k < totals_.size(); ++k) {
     const int candidate_idx = static_cast<int>(k);
@@ -142,12 +147,12 @@ double PredictorChoice::Lead(int layer_idx, int candidate_idx) const {
 
 int PredictorChoice::best(int layer_idx) const {
   int best = 0;
-  double most = 0.0;
-  for (int k = 0; k < static_cast<int>(candidates_.size()); ++k) {
+  double most = kLeastLead * judged_;
+  for (int k = 1; k < static_cast<int>(candidates_.size()); ++k) {
     const Total& total = totals_[k];
     const double own = Believed(Lead(layer_idx, k), kLayerDoubt * total.spread);
     const double together = kTogether * total.lead + (1.0 - kTogether) * own;
-    if (k == 0 || together > most) {
+    if (together > most) {
       best = k;
       most = together;
     }
@@ -185,6 +190,7 @@ PolicyState PredictorChoice::Remember(const Placement& current) const {
   state.values[kLayers] = num_layers_;
   state.values[kSlots] = static_cast<double>(num_slots_);
   state.values[kCandidates] = static_cast<double>(num_candidates);
+  state.values[kJudged] = judged_;
   for (const Total& total : totals_) {
     state.values.insert(state.values.end(), {total.promised, total.realised, total.squared_leads});
   }

@@ -6,8 +6,8 @@
 // the imbalance that it would have had there, not by how close its forecast was. Scores fade. Where
 // loads switch to what nobody has seen, one placement is better than another by luck, and one such
 // window outweighs many: so a lead over the first candidate counts only as far as it stands out
-// from the differences between windows and between layers, and is mostly that of all layers
-// together.
+// from the differences between windows and between layers, is mostly that of all layers together,
+// and has to be worth it: the first candidate forgets least, which pays only when loads return.
 //
 // The same judgement gives, for each candidate, the part of the gain it promised that came true,
 // over all layers. A move is paid by the gain that it will really bring, so the price of moves is
@@ -96,6 +96,7 @@ class PredictorChoice {
   RankCost cost_;
   int num_layers_ = 0;
   size_t num_slots_ = 0;
+  double judged_ = 0.0;  // windows, faded
   bool remembers_ = false;
   bool keeps_plans_ = false;
   bool is_weighted_ = false;

@@ -101,6 +101,13 @@ TEST(PredictorChoice, ALeadCountsOnlyBeyondTheDifferencesBetweenLayersAndWindows
   EXPECT_EQ(BestAfter(2, {kBetter, kBetter, kBetter, kBetter}, 1), 0);  // one switch is luck
 }
 
+TEST(PredictorChoice, ALeadHasToBeWorthIt) {
+  const std::vector<double> a_tenth = {10.02, 10.02, 10, 10};  // apart better by 0.001 of imbalance
+  const std::vector<double> a_hundredth = {10.2, 10.2, 10, 10};
+  EXPECT_EQ(BestAfter(2, {a_tenth, a_tenth, a_tenth, a_tenth}, 12), 0);
+  EXPECT_EQ(BestAfter(2, {a_hundredth, a_hundredth, a_hundredth, a_hundredth}, 12), 2);
+}
+
 // Loads 30 30 10 10: apart the imbalance is 1, together 60 / 40 = 1.5.
 TEST_F(TwoRanks, AMoveIsPricedByThePartOfItsGainThatCameTrue) {
   EXPECT_EQ(After(PlanWith(1, 0.5), {30, 30, 10, 10}).price_factor(1), 1.0);

@@ -64,7 +64,7 @@ struct PlanOptions {
   int num_groups = 1;
   /// The imbalance that moving *all* slots of a layer must buy; one move costs price / num_slots,
   /// and more where promised gains did not come true.
-  double price = 0.1;
+  double price = 0.08;
   /// A layer whose imbalance is within this of its lower bound is kept.
   double gate = 0.005;
   /// Each older bin of the history weighs this much less than the one after it; in (0, 1].
