@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 namespace steelyard {
@@ -38,7 +39,8 @@ void RankLabeller::Prepare(const LayerShape& shape) {
   row_of_.assign(num_ranks + 1, -1);
   distance_.assign(num_ranks + 1, 0);
   came_from_.assign(num_ranks + 1, -1);
-  reached_.assign(num_ranks + 1, 0);
+  open_.reserve(num_ranks);
+  reached_.reserve(num_ranks + 1);
 }
 
 void RankLabeller::Label(const RowInForce& in_force, std::span<int32_t> slot_to_expert) {
@@ -159,40 +161,40 @@ void RankLabeller::AssignBest() {
 }
 
 int RankLabeller::ReachFreeColumn(int row) {
-  const int num_ranks = shape_.num_ranks;
-  const int root = num_ranks;
+  const int root = shape_.num_ranks;
   std::fill(distance_.begin(), distance_.end(), kFar);
-  std::fill(reached_.begin(), reached_.end(), 0);
+  distance_[root] = 0;
   row_of_[root] = row;
+  open_.resize(shape_.num_ranks);
+  std::iota(open_.begin(), open_.end(), 0);
+  reached_.clear();
   int column = root;
   do {
-    reached_[column] = 1;
+    reached_.push_back(column);
     const int from_row = row_of_[column];
-    const int32_t* gain = gain_.data() + static_cast<size_t>(from_row) * num_ranks;
-    int32_t step = kFar;
-    int nearest = -1;
-    for (int c = 0; c < num_ranks; ++c) {
-      if (reached_[c] != 0) continue;
-      const int32_t cost = -gain[c] - row_price_[from_row] - column_price_[c];
-      if (cost < distance_[c]) {
-        distance_[c] = cost;
-        came_from_[c] = column;
+    const int32_t* gain = gain_.data() + static_cast<size_t>(from_row) * shape_.num_ranks;
+    const int32_t so_far = distance_[column] - row_price_[from_row];
+    auto nearest = open_.begin();
+    int32_t least = kFar;
+    for (auto c = open_.begin(); c != open_.end(); ++c) {
+      const int32_t cost = so_far - gain[*c] - column_price_[*c];
+      if (cost < distance_[*c]) {
+        distance_[*c] = cost;
+        came_from_[*c] = column;
       }
-      if (distance_[c] < step) {
-        step = distance_[c];
+      if (distance_[*c] < least) {
+        least = distance_[*c];
         nearest = c;
       }
     }
-    for (int c = 0; c <= num_ranks; ++c) {
-      if (reached_[c] != 0) {
-        row_price_[row_of_[c]] += step;
-        column_price_[c] -= step;
-      } else if (c < num_ranks) {
-        distance_[c] -= step;
-      }
-    }
-    column = nearest;
+    column = *nearest;
+    open_.erase(nearest);
   } while (row_of_[column] >= 0);
+  for (const int32_t c : reached_) {
+    const int32_t later = distance_[column] - distance_[c];
+    row_price_[row_of_[c]] += later;
+    column_price_[c] -= later;
+  }
   return column;
 }
 

@@ -53,9 +53,10 @@ class RankLabeller {
   std::vector<int32_t> row_price_;     // [num_ranks]
   std::vector<int32_t> column_price_;  // [num_ranks + 1]
   std::vector<int32_t> row_of_;        // [num_ranks + 1] by column, -1 where free
-  std::vector<int32_t> distance_;      // [num_ranks + 1]
+  std::vector<int32_t> distance_;      // [num_ranks + 1] from the root
   std::vector<int32_t> came_from_;     // [num_ranks + 1] column before on the path
-  std::vector<uint8_t> reached_;       // [num_ranks + 1]
+  std::vector<int32_t> open_;          // columns that are not reached yet, ascending
+  std::vector<int32_t> reached_;       // those that are, the root first
 };
 
 }  // namespace steelyard

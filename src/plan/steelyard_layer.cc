@@ -216,12 +216,17 @@ Span2<const double> LayerPlanner::AddHedges(Span2<const double> bins) {
   return {extra_bins_.data(), num_rows, num_experts};
 }
 
-// Goes on with other loads, and counts moves from `slots`.
-void LayerPlanner::ChangeLoads(Span2<const double> bins, SplitRule split,
-                               std::span<const int32_t> slots) {
+// Other loads: what is held has to be assigned anew.
+void LayerPlanner::TakeLoads(Span2<const double> bins, SplitRule split) {
   SetNumBins(static_cast<int>(bins.num_rows()));
   state_.SetLoads(bins);
   ComputeBound(split);
+}
+
+// Goes on with other loads, and counts moves from `slots`.
+void LayerPlanner::ChangeLoads(Span2<const double> bins, SplitRule split,
+                               std::span<const int32_t> slots) {
+  TakeLoads(bins, split);
   state_.Assign(slots);
 }
 

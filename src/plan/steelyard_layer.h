@@ -79,6 +79,7 @@ class LayerPlanner {
   void ImproveUntilSettled(double settled_at);
   double SumBins(Span2<const double> bins);
   Span2<const double> AddHedges(Span2<const double> bins);
+  void TakeLoads(Span2<const double> bins, SplitRule split);
   void ChangeLoads(Span2<const double> bins, SplitRule split, std::span<const int32_t> slots);
   double Objective();
   void Search(double settled_at);

@@ -94,7 +94,7 @@ void LayerPlanner::PlaceForUnseen(const LayerTask& task) {
   std::fill(bins.row(num_bins).begin(), bins.row(num_bins).end(), unseen);
   for (double& load : sum_) load += unseen;
 
-  ChangeLoads({sum_.data(), 1, sum_.size()}, task.split, fitted_);
+  TakeLoads({sum_.data(), 1, sum_.size()}, task.split);
   best_objective_ = std::numeric_limits<double>::infinity();
   TryManyCounts();
   SetNumBins(num_bins + 1);
