@@ -173,7 +173,8 @@ Status ReplayCommand::Run(const std::string& config) {
   CheckRanks(made);
   ReplayInput input{*windows, &start, policy.plan, gated};
   input.plan.price = prices.front();
-  replayed.setup = {trace, shape, bins_per_window, made, prices.front(), gated};
+  replayed.setup = {trace,          shape, bins_per_window,         made,
+                    prices.front(), gated, policy.plan.expert_bytes};
   STEELYARD_RETURN_IF_ERROR(ReplayAll(input, replayed));
   if (replayed.cost_model.has_value()) {
     STEELYARD_ASSIGN_OR_RETURN(replayed.costs,

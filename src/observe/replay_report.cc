@@ -9,16 +9,21 @@
 namespace steelyard {
 namespace {
 
-OrderedJson ToJson(const PolicyReplay& replay) {
-  return {{"policy", replay.policy},
-          {"imbalance_plan", replay.imbalance_plan},
-          {"imbalance_next", replay.imbalance_next},
-          {"imbalance_next_p95", replay.imbalance_next_p95},
-          {"first_moves", replay.first_moves},
-          {"moves", replay.moves},
-          {"moves_per_cycle", replay.moves_per_cycle},
-          {"plan_ms", replay.plan_ms},
-          {"duplicates", replay.duplicates}};
+OrderedJson ToJson(const PolicyReplay& replay, int64_t expert_bytes) {
+  OrderedJson json = {{"policy", replay.policy},
+                      {"imbalance_plan", replay.imbalance_plan},
+                      {"imbalance_next", replay.imbalance_next},
+                      {"imbalance_next_p95", replay.imbalance_next_p95},
+                      {"first_moves", replay.first_moves},
+                      {"moves", replay.moves},
+                      {"moves_per_cycle", replay.moves_per_cycle},
+                      {"plan_ms", replay.plan_ms},
+                      {"duplicates", replay.duplicates}};
+  if (expert_bytes > 0) {
+    json["first_bytes"] = replay.first_moves * expert_bytes;
+    json["bytes"] = replay.moves * expert_bytes;
+  }
+  return json;
 }
 
 OrderedJson ToJson(const ReplaySetup& setup) {
@@ -97,7 +102,7 @@ OrderedJson ReplayJson(const ReplayReport& report) {
   json["setup"] = ToJson(report.setup);
   json["windows"] = OrderedJson::object();
   for (const PolicyReplay& replay : report.policies) {
-    json["policies"].push_back(ToJson(replay));
+    json["policies"].push_back(ToJson(replay, report.setup.expert_bytes));
     json["windows"][replay.policy] = WindowsJson(replay);
   }
   for (const FrontierPoint& point : report.frontier) json["frontier"].push_back(ToJson(point));
@@ -115,6 +120,13 @@ ReportTable PolicyTable(const ReplayReport& report) {
                           std::to_string(replay.first_moves), std::to_string(replay.moves),
                           Number(replay.moves_per_cycle, 1), Number(replay.plan_ms, 2),
                           std::to_string(replay.duplicates)});
+  }
+  const auto expert_bytes = static_cast<double>(report.setup.expert_bytes);
+  if (expert_bytes > 0.0) {
+    table.header.emplace_back("MB/cycle");
+    for (size_t i = 0; i < table.rows.size(); ++i) {
+      table.rows[i].push_back(Number(report.policies[i].moves_per_cycle * expert_bytes / 1e6, 1));
+    }
   }
   return table;
 }

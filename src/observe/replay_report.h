@@ -20,6 +20,7 @@ struct ReplaySetup {
   Topology topology;
   double price = 0.0;
   bool gated = false;
+  int64_t expert_bytes = 0;  // 0 where not known
 };
 
 struct ReplayReport {

@@ -72,6 +72,16 @@ TEST(ReplayReport, JsonHasTheDocumentedKeysInOrder) {
   EXPECT_TRUE(full["cost"]["policies"][0]["break_even_steps"].is_null());
 }
 
+TEST(ReplayReport, SaysHowManyBytesMoveWhereThoseOfAnExpertAreKnown) {
+  ReplayReport report = Report();
+  report.setup.expert_bytes = 500'000;
+  const OrderedJson json = ReplayJson(report);
+  EXPECT_EQ(json["policies"][1]["first_bytes"], 5'000'000);
+  EXPECT_EQ(json["policies"][1]["bytes"], 3'000'000);
+  EXPECT_THAT(ReplayText(report), ContainsRegex("duplicates +MB/cycle\n"));
+  EXPECT_THAT(ReplayText(report), ContainsRegex("steelyard .* 0 +1.5\n"));
+}
+
 TEST(ReplayReport, TextHasALineForEachPolicyPriceAndCost) {
   const std::string text = ReplayText(FullReport());
   EXPECT_THAT(text, HasSubstr("<trace>.npy: 8 bins x 1 phase x 3 layers x 16 experts in 4 windows "

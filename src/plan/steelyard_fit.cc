@@ -34,6 +34,7 @@ Status LayerFitter::Fit(std::span<const double> expert_loads, const RowInForce& 
   fitted_ = fitted;
   duplicates_.clear();
   kept_duplicates_.clear();
+  duplicate_limit_ = BindingLimit::kNone;
   if (CopyPlain(in_force)) {
     if (ledger_ != nullptr) ledger_->Assign(fitted_);
     return Status::Ok();
@@ -210,13 +211,15 @@ Status LayerFitter::FillFreeSlots() {
         std::find_if(duplicates_.begin(), duplicates_.end(),
                      [slot](const KeptDuplicate& held) { return held.slot == slot; });
     const bool was_duplicate = duplicate != duplicates_.end();
-    if ((!was_duplicate || num_replaced_ < max_replaced_) && Fill(rank, slot)) {
+    const bool may_fill = !was_duplicate || num_replaced_ < max_replaced_;
+    if (may_fill && Fill(rank, slot)) {
       num_replaced_ += was_duplicate ? 1 : 0;
       continue;
     }
     if (!was_duplicate) {
       return FailedPrecondition(Forbids(fmt::format("a slot of rank {} would stay empty", rank)));
     }
+    if (may_fill && ledger_ != nullptr) duplicate_limit_ = ledger_->blocked();
     kept_duplicates_.push_back(*duplicate);
     fitted_[slot] = kClosedSlot;
     reference_[slot] = kClosedSlot;

@@ -46,6 +46,8 @@ class LayerFitter {
   std::span<const int32_t> reference() const { return reference_; }
   std::span<const KeptDuplicate> kept_duplicates() const { return kept_duplicates_; }
   int num_replaced() const { return num_replaced_; }
+  /// The limit of the layer itself that keeps a duplicate, where one does.
+  BindingLimit duplicate_limit() const { return duplicate_limit_; }
 
  private:
   bool CopyPlain(const RowInForce& in_force);
@@ -73,6 +75,7 @@ class LayerFitter {
   MoveLedger* ledger_ = nullptr;
   int max_replaced_ = 0;
   int num_replaced_ = 0;
+  BindingLimit duplicate_limit_ = BindingLimit::kNone;
   std::vector<int32_t> reference_;  // [num_slots]
   std::vector<int32_t> copies_;     // [num_experts] ranks that hold it
   std::vector<int32_t> held_by_;    // [num_experts] last rank seen to hold it

@@ -96,6 +96,10 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
       task.in_force.slots_per_rank == shape_.slots_per_rank &&
       std::equal(task.in_force.slot_to_expert.begin(), task.in_force.slot_to_expert.end(),
                  slot_to_expert.begin(), slot_to_expert.end());
+  if (decision.limit == BindingLimit::kNone) {
+    decision.limit = fitter_.duplicate_limit();
+    if (decision.limit != BindingLimit::kNone) decision.verdict = LayerVerdict::kKeptByLimit;
+  }
   if (!same) decision.verdict = LayerVerdict::kChanged;
   return decision;
 }

@@ -252,6 +252,14 @@ TEST(SteelyardPolicy, ALayerWhoseDuplicatesALimitKeepsSaysSo) {
     EXPECT_EQ(report.verdict, LayerVerdict::kKeptByLimit);
     EXPECT_EQ(report.limit, BindingLimit::kMoves);
   }
+  // One of the layer itself comes first, whatever the plan may move.
+  for (const int64_t moves : {int64_t{1}, MoveLimits::kNone}) {
+    instance.options.limits = {.moves = moves, .per_receiving_rank = 0};
+    const Plan plan = PlanOf(instance);
+    EXPECT_EQ(plan.duplicates, 2);
+    EXPECT_EQ(plan.layers[1].verdict, LayerVerdict::kKeptByLimit);
+    EXPECT_EQ(plan.layers[1].limit, BindingLimit::kReceivingRank);
+  }
 }
 
 TEST(SteelyardPolicy, NewerBinsCountForMore) {
