@@ -265,7 +265,7 @@ void AddReplayCommand(CLI::App& app) {
       {"steelyard replay --trace loads.npy --ranks 8 --bins-per-window 4",
        "steelyard replay --trace loads.npy --ranks 8 --policies deepseek,steelyard,clairvoyant "
        "--report replay.html",
-       "steelyard replay --trace loads.npy --ranks 8 --policies steelyard --price 0.05,0.1,0.3",
+       "steelyard replay --trace loads.npy --ranks 8 --policies steelyard --price 0.03,0.08,0.3",
        "steelyard replay --trace loads.h5 --ranks 8 --expert-bytes 44040192 --link-gbps 400 "
        "--step-ms 20 --tokens-per-step 4096"});
 }

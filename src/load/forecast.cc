@@ -64,6 +64,7 @@ void Forecaster::Prepare(const LoadShape& window_shape, int num_windows) {
   distances_.reserve(num_kept);
   rows_.assign(static_cast<size_t>(kMaxRows) * num_experts_, 0.0);
   row_tokens_.assign(kMaxRows, 0.0);
+  row_weights_.assign(kMaxRows, 0.0);
   bin_.assign(num_experts_, 0.0);
 }
 
@@ -108,7 +109,7 @@ void Forecaster::WeighWindows() {
   const int last = static_cast<int>(windows_.size()) - 1;
   distances_.clear();
   for (int w = 1; w < last; ++w) distances_.push_back(Distance(w, w - 1));
-  double furthest = 1.0;
+  double furthest = 2.0;  // than all
   if (!distances_.empty()) {
     const auto usual =
         distances_.begin() + std::min<ptrdiff_t>(kSwitchesThatAreNews, std::ssize(distances_) - 1);
@@ -147,6 +148,7 @@ void Forecaster::AddScenario(int bin, double weight) {
     AddRow();
     AddBin(bin, weight, Row(0));
     row_tokens_[kMaxRows - num_rows_] = Tokens(Row(0));
+    row_weights_[kMaxRows - num_rows_] = weight;
     return;
   }
   std::fill(bin_.begin(), bin_.end(), 0.0);
@@ -163,6 +165,7 @@ void Forecaster::AddScenario(int bin, double weight) {
   const std::span<double> row = Row(nearest);
   for (int e = 0; e < num_experts_; ++e) row[e] += bin_[e];
   row_tokens_[nearest] += tokens;
+  row_weights_[nearest] += weight;
 }
 
 Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
@@ -245,8 +248,12 @@ void Forecaster::Phases() {
       continue;
     }
     for (double& load : profile) load *= traffic / tokens;
+    const Window& last = windows_.back();
+    row_weights_[kMaxRows - num_rows_] = last.num_bins * traffic / last.tokens;
   }
-  if (num_rows_ == 0) AddRow();
+  if (num_rows_ > 0) return;
+  AddRow();
+  row_weights_.back() = 0.0;
 }
 
 }  // namespace steelyard

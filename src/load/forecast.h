@@ -40,6 +40,10 @@ class Forecaster {
   /// the predictor asks for, at least one. Valid until the next call. `recency` is the factor
   /// between neighbouring bins of kRecency. Requires: Read() before, `predictor` not kAuto.
   Span2<const double> Forecast(Predictor predictor, double recency);
+  /// Of the last Forecast(): how many bins, counted by their weight, each row sums, [rows].
+  std::span<const double> row_weights() const {
+    return std::span(row_weights_).subspan(kMaxRows - num_rows_);
+  }
 
  private:
   struct Window {
@@ -66,12 +70,13 @@ class Forecaster {
   int layer_idx_ = 0;
   int num_experts_ = 0;
   int num_rows_ = 0;
-  std::vector<Window> windows_;     // that have bins to use, oldest first
-  std::vector<double> sums_;        // [windows, num_experts]
-  std::vector<double> distances_;   // of neighbours before the last window
-  std::vector<double> rows_;        // [kMaxRows, num_experts], the last num_rows_ of them in use
-  std::vector<double> row_tokens_;  // [kMaxRows]
-  std::vector<double> bin_;         // [num_experts]
+  std::vector<Window> windows_;      // that have bins to use, oldest first
+  std::vector<double> sums_;         // [windows, num_experts]
+  std::vector<double> distances_;    // of neighbours before the last window
+  std::vector<double> rows_;         // [kMaxRows, num_experts], the last num_rows_ of them in use
+  std::vector<double> row_tokens_;   // [kMaxRows]
+  std::vector<double> row_weights_;  // [kMaxRows]
+  std::vector<double> bin_;          // [num_experts]
 };
 
 }  // namespace steelyard

@@ -99,6 +99,22 @@ TEST(Forecaster, TheNewestWindowKeepsItsBinsHoweverLongTheHistory) {
   }
 }
 
+TEST(Forecaster, SaysHowManyBinsEachRowStandsFor) {
+  Forecaster forecaster;
+  const auto weights = [&](const std::vector<LoadWindow>& history, Predictor predictor) {
+    forecaster.Prepare(history.back().shape(), static_cast<int>(history.size()));
+    BinScreen screen;
+    forecaster.Read(history, screen.Screen(history), 0);
+    forecaster.Forecast(predictor, 0.5);
+    return forecaster.row_weights();
+  };
+  EXPECT_THAT(weights(History(1, {kOne, kTwo}), Predictor::kEma), ElementsAre(0.375, 0.5, 0.75, 1));
+  EXPECT_EQ(weights(History(1, {Bins(20)}), Predictor::kLast)[0], 3.0);
+  // A bin of 80 tokens of prefill and 20 of decode.
+  const std::vector<double> phases = {20, 20, 20, 20, 0, 20, 0, 0};
+  EXPECT_THAT(weights(History(2, {phases, phases}), Predictor::kPhases), ElementsAre(0.8, 0.2));
+}
+
 TEST(Forecaster, BinsWithNextToNoWeightAreLeftOut) {
   EXPECT_EQ(Forecast(History(1, {Bins(14)}), Predictor::kRecency, 0.5).size(), 11u);
 }

@@ -163,27 +163,33 @@ void PlanBuilder::Report(const PlanInput& input, int layer_idx, Plan& plan, Work
 }
 
 void PlanBuilder::FitShares(const PlanInput& input, const Placement& placement, int layer_idx,
-                            Worker& worker, std::span<double> shares) const {
-  const LoadWindow& window = input.history.back();
-  const Topology& topology = placement.topology();
+                            int worker_idx, std::span<double> shares) {
+  Worker& worker = workers_[worker_idx];
   const std::span<const int32_t> slots = placement.slot_to_expert(layer_idx);
   if (placement.has_shares()) {
     const std::span<const double> planned = placement.shares(layer_idx);
     std::copy(planned.begin(), planned.end(), shares.begin());
   } else {
     std::fill(worker.sum.begin(), worker.sum.end(), 0.0);
-    window.AddLayerTo(layer_idx, worker.sum);
-    worker.shares.Prepare(placement.num_experts(), topology);
-    worker.shares.Solve(worker.sum, slots, topology, shares);
+    input.history.back().AddLayerTo(layer_idx, worker.sum);
+    worker.shares.Prepare(placement.num_experts(), placement.topology());
+    worker.shares.Solve(worker.sum, slots, placement.topology(), shares);
   }
+  ChooseShares(input, layer_idx, slots, worker_idx, shares);
+}
+
+// Shares that are best for the tokens of all bins together need not be so bin by bin.
+void PlanBuilder::ChooseShares(const PlanInput& input, int layer_idx,
+                               std::span<const int32_t> slots, int worker_idx,
+                               std::span<double> shares) {
+  const LoadWindow& window = input.history.back();
   const RankCost& cost = input.options.rank_cost;
   if (window.shape().num_bins == 1 && cost.is_tokens()) return;
-  // Those are best for the tokens of all bins together; bin by bin an even split, or what is in
-  // force, may be better.
+  Worker& worker = workers_[worker_idx];
   const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
   ReadLayerBins(window, layer_idx, bins);
   const auto imbalance = [&](std::span<const double> split) {
-    return CostImbalance(bins, slots, split, topology, cost, worker.score);
+    return CostImbalance(bins, slots, split, input.topology(), cost, worker.score);
   };
   double least = imbalance(shares);
   if (const double even = imbalance({}); even < least) {
@@ -209,7 +215,7 @@ Result<Placement> PlanBuilder::WithShares(const PlanInput& input, const Placemen
   std::vector<double> shares(slots.size());
   context.executor->Run(placement.num_layers(), [&](int layer_idx, int worker_idx) {
     if (!CheckNotCancelled(context).ok()) return;
-    FitShares(input, placement, layer_idx, workers_[worker_idx],
+    FitShares(input, placement, layer_idx, worker_idx,
               std::span<double>(shares).subspan(layer_idx * num_slots, num_slots));
   });
   STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
@@ -222,7 +228,7 @@ Result<Plan> PlanBuilder::Build(const PlanInput& input, Placement placement,
                                 const PlanContext& context) {
   STEELYARD_CHECK_EQ(static_cast<int>(decisions.size()), placement.num_layers());
   Prepare(*input.current, input.history.back().shape(), context.executor->num_workers());
-  if (input.options.split == SplitRule::kWeighted && !placement.has_shares()) {
+  if (input.options.split == SplitRule::kWeighted) {
     STEELYARD_ASSIGN_OR_RETURN(placement, WithShares(input, placement, context));
   }
   Plan plan{.placement = std::move(placement),

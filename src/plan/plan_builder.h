@@ -45,14 +45,15 @@ class PlanBuilder {
   /// Takes and touches memory, so that Build() for this shape allocates nothing but the plan.
   void Prepare(const Placement& current, const LoadShape& window_shape, int num_workers);
 
-  /// `placement`, which is on input.topology(), with weighted shares: a layer gets its own or,
-  /// without any, those that are best for the last window's sum, unless an even split or what is in
-  /// force is better bin by bin. Fails with kCancelled when context.cancel was set.
-  Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
-                               const PlanContext& context);
+  /// Replaces `shares` [num_slots] of a layer that holds `slots` [num_slots] on input.topology() by
+  /// an even split or, where those slots are in force, by the shares in force, if that is better
+  /// bin by bin on the last window. Layers may be chosen for in parallel, with a worker each.
+  void ChooseShares(const PlanInput& input, int layer_idx, std::span<const int32_t> slots,
+                    int worker_idx, std::span<double> shares);
 
-  /// Takes over `placement`, which is on input.topology(), and calls WithShares() where shares are
-  /// to be weighted and it has none. `decisions` is [num_layers]; imbalances
+  /// Takes over `placement`, which is on input.topology(); where shares are to be weighted, a layer
+  /// gets its own or, without any, those that are best for the last window's sum, as far as
+  /// ChooseShares() leaves them. `decisions` is [num_layers]; imbalances
   /// are on the last window of `input`; the digest covers `state` as it is now, so call this last.
   /// Fails with kCancelled when context.cancel was set.
   Result<Plan> Build(const PlanInput& input, Placement placement,
@@ -67,8 +68,10 @@ class PlanBuilder {
     std::vector<double> sum;   // [num_experts]
   };
 
-  void FitShares(const PlanInput& input, const Placement& placement, int layer_idx, Worker& worker,
-                 std::span<double> shares) const;
+  void FitShares(const PlanInput& input, const Placement& placement, int layer_idx, int worker_idx,
+                 std::span<double> shares);
+  Result<Placement> WithShares(const PlanInput& input, const Placement& placement,
+                               const PlanContext& context);
   void Report(const PlanInput& input, int layer_idx, Plan& plan, Worker& worker) const;
 
   std::vector<Worker> workers_;  // [num_workers]

@@ -258,5 +258,26 @@ TEST_P(EveryPolicy, SuccessivePlansWithStateRepeatToo) {
 INSTANTIATE_TEST_SUITE_P(Policies, EveryPolicy, testing::ValuesIn(PolicyNames()),
                          [](const auto& test) { return std::string(test.param); });
 
+TEST(StaticPolicy, WeightedSharesAreFittedAnewToWhatIsHeld) {
+  // Experts 0 1 | 2 0. Nine tenths of expert 0 on rank 0 leave it 14 of 20 tokens in each bin;
+  // even, both ranks have 10.
+  const Placement current =
+      Placement::Create(Topology::Create(2, 2).value(), 3, {0, 1, 2, 0}, DuplicateRule::kRefuse,
+                        std::vector<double>{0.9, 1.0, 1.0, 0.1})
+          .value();
+  const LoadWindow window = LoadWindow::Create({2, 1, 1, 3}, {10, 5, 5, 10, 5, 5}).value();
+  PolicyState state;
+  const Plan plan = MakePolicy("static")
+                        .value()
+                        ->MakePlan({.current = &current,
+                                    .history = {&window, 1},
+                                    .options = {.split = SplitRule::kWeighted}},
+                                   state, {})
+                        .value();
+  EXPECT_EQ(plan.moves, 0);
+  EXPECT_EQ(plan.imbalance_before(), 14.0 / 10.0);
+  EXPECT_EQ(plan.imbalance_after(), 1.0);
+}
+
 }  // namespace
 }  // namespace steelyard

@@ -172,13 +172,6 @@ std::span<double> PredictorChoice::shares(int layer_idx, int plan_idx) {
   return {shares_.data() + PlanOffset(layer_idx, plan_idx), num_slots_};
 }
 
-void PredictorChoice::KeepShares(const Placement& used) {
-  for (int layer_idx = 0; is_weighted_ && layer_idx < num_layers_; ++layer_idx) {
-    const std::span<const double> shares = used.shares(layer_idx);
-    std::copy(shares.begin(), shares.end(), this->shares(layer_idx, best(layer_idx)).begin());
-  }
-}
-
 PolicyState PredictorChoice::Remember(const Placement& current) const {
   PolicyState state;
   if (!keeps_plans_) {

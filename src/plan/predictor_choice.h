@@ -57,8 +57,6 @@ class PredictorChoice {
   /// Where to put its shares, and after those of the last candidate the shares that are best for
   /// what is in force, [num_slots]; empty where the split is even.
   std::span<double> shares(int layer_idx, int plan_idx);
-  /// The plans that are used get the shares that they are used with.
-  void KeepShares(const Placement& used);
   /// The gain in imbalance that this plan has on its forecast.
   void Promise(int layer_idx, int candidate_idx, double gain) {
     plan_of(layer_idx, candidate_idx).promised = gain;

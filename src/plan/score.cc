@@ -170,6 +170,7 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
       largest = std::max(largest, rank_load / topology.speed(rank));
     }
     const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
+    if (weight == 0.0) continue;
     sum_max += weight * largest;
     sum_mean += weight * (Sum(loads) / total_speed);
   }
@@ -178,7 +179,7 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
 
 double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                      std::span<const double> shares, const Topology& topology, const RankCost& cost,
-                     ScoreWorkspace& workspace, double bin_tokens) {
+                     ScoreWorkspace& workspace, std::span<const double> bin_weights) {
   if (cost.is_tokens()) return Imbalance(bins, slot_to_expert, shares, topology, {}, workspace);
   CountCopies(slot_to_expert, bins.num_cols(), workspace.copies);
   const double total_speed = topology.total_speed();
@@ -188,8 +189,7 @@ double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_
   for (size_t t = 0; t < bins.num_rows(); ++t) {
     const std::span<const double> loads = bins.row(t);
     const double all_tokens = Sum(loads);
-    const double weight = bin_tokens > 0.0 ? all_tokens / bin_tokens : 1.0;
-    if (weight == 0.0) continue;
+    const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
     double largest = 0.0;
     for (int rank = 0; rank < topology.num_ranks(); ++rank) {
       if (topology.is_dead(rank)) continue;

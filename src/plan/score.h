@@ -66,10 +66,10 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
 /// The same where a rank costs by `cost` and its speed, with bins that weigh alike: Imbalance()
 /// where that is tokens, else the sum over the bins of the largest rank cost by the sum of what no
 /// placement is below, all ranks together taking their tokens, and each expert that has any once. A
-/// slot is active where it takes tokens. With `bin_tokens`, a row stands for as many bins as it has
-/// times so many tokens; 0: for one.
+/// slot is active where it takes tokens. A row stands for so many bins, whose tokens it sums, as
+/// `bin_weights` [num_bins] says, or, without any, for one.
 double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expert,
                      std::span<const double> shares, const Topology& topology, const RankCost& cost,
-                     ScoreWorkspace& workspace, double bin_tokens = 0.0);
+                     ScoreWorkspace& workspace, std::span<const double> bin_weights = {});
 
 }  // namespace steelyard

@@ -148,13 +148,14 @@ TEST(CostImbalance, IsTheCostliestRankByWhatNoPlacementIsBelow) {
             (7.0 + 8.0) / ((2 + 3 * 3) / 2.0 + 10.0 / 2));
 }
 
-TEST(CostImbalance, TakesARowForAsManyBinsAsItHasTokensFor) {
+TEST(CostImbalance, TakesARowForSoManyBins) {
   // Costs 7 of 7 and 6, level 5.5; in the quarter of a bin 4 and 7, level 4.
   ScoreWorkspace workspace;
   const Topology topology = Topology::Create(2, 2).value();
-  const std::vector<double> rows = {2, 5, 1, 1, 0, 1, 0, 0, 0};
+  const std::vector<double> rows = {2, 5, 1, 1, 0, 1};
+  const std::vector<double> weights = {1, 0.25};
   const RankCost cost = {.a = 1.0, .b = 3.0, .c = 0.0, .d = 1.0};
-  EXPECT_EQ(CostImbalance({rows.data(), 3, 3}, kSlots, {}, topology, cost, workspace, 8.0),
+  EXPECT_EQ(CostImbalance({rows.data(), 2, 3}, kSlots, {}, topology, cost, workspace, weights),
             (7.0 + 0.25 * 7.0) / (5.5 + 0.25 * 4.0));
 }
 

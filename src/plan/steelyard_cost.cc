@@ -37,7 +37,8 @@ void CostSearch::Prepare(const LayerShape& shape, const Topology& topology) {
   path_.Prepare(kMaxStepsPerRank * shape.num_ranks);
 }
 
-void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCost& cost) {
+void CostSearch::Begin(Span2<const double> bins, std::span<const double> weights,
+                       const RankCost& cost) {
   const double num_ranks = topology_->num_live_ranks();
   double level = 0.0;
   for (int t = 0; t < shape_.num_bins; ++t) {
@@ -48,10 +49,10 @@ void CostSearch::Begin(Span2<const double> bins, double bin_tokens, const RankCo
       total += load;
       active += load > 0.0 ? 1 : 0;
     }
-    const double weight = bin_tokens > 0.0 ? total / bin_tokens : 0.0;
-    const double together =
-        std::max(cost.a * num_ranks + cost.b * active, cost.c * num_ranks + cost.d * bin_tokens);
-    level += weight * together / topology_->total_speed();
+    const double weight = weights[t];
+    level += std::max(weight * (cost.a * num_ranks + cost.b * active),
+                      weight * cost.c * num_ranks + cost.d * total) /
+             topology_->total_speed();
     token_base_[t] = weight * cost.c;
     active_base_[t] = weight * cost.a;
     for (int e = 0; e < shape_.num_experts; ++e) {

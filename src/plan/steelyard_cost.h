@@ -19,9 +19,9 @@ class CostSearch {
  public:
   void Prepare(const LayerShape& shape, const Topology& topology);
 
-  /// Takes the loads of a layer, [num_bins, num_experts]: each row stands for as many bins as it
-  /// has times `bin_tokens`, the tokens of a bin as it will be.
-  void Begin(Span2<const double> bins, double bin_tokens, const RankCost& cost);
+  /// Takes the loads of a layer, [num_bins, num_experts]; a row stands for `weights` [num_bins]
+  /// bins, whose tokens it sums.
+  void Begin(Span2<const double> bins, std::span<const double> weights, const RankCost& cost);
 
   /// CostImbalance() of what is held, in units of load: LayerState::kMeanLoad is level.
   double Objective(const LayerState& state);

@@ -1,6 +1,8 @@
 // The search and the plans where a rank's cost is not its tokens alone.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "steelyard/plan/policy.h"
 
 namespace steelyard {
@@ -47,6 +49,34 @@ TEST(CostedPlan, TakesACopyAwayWhereActiveExpertsCost) {
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->imbalance_before(), 2.0);
   EXPECT_EQ(plan->imbalance_after(), 1.0);
+}
+
+// Three idle bins beside a busy one say nothing of what a busy one costs.
+TEST(CostedPlan, IdleBinsChangeNothing) {
+  const std::vector<double> busy = {310, 40, 90, 150, 20, 60, 240, 80, 30, 110, 50, 70};
+  const Topology topology = Topology::Create(4, 4).value();
+  const std::vector<int32_t> slots = {1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3};
+  const Placement current = Placement::Create(topology, 12, slots, DuplicateRule::kRefuse).value();
+  for (const SplitRule split : {SplitRule::kEven, SplitRule::kWeighted}) {
+    const PlanOptions options = {.price = 0.0,
+                                 .predictor = Predictor::kLast,
+                                 .split = split,
+                                 .rank_cost = {.a = 0.0, .b = 60.0, .c = 0.0, .d = 2.0}};
+    std::vector<double> loads(36, 0.0);
+    loads.insert(loads.end(), busy.begin(), busy.end());
+    const LoadWindow window = LoadWindow::Create({4, 1, 1, 12}, loads).value();
+    PolicyState state;
+    const Result<Plan> beside_idle =
+        MakePolicy("steelyard")
+            .value()
+            ->MakePlan({.current = &current, .history = {&window, 1}, .options = options}, state,
+                       {});
+    const Result<Plan> alone = PlanCosted(busy, topology, slots, options);
+    ASSERT_TRUE(alone.ok() && beside_idle.ok());
+    EXPECT_GT(alone->moves, 0);
+    EXPECT_TRUE(std::ranges::equal(beside_idle->placement.slot_to_expert(),
+                                   alone->placement.slot_to_expert()));
+  }
 }
 
 TEST(CostedPlan, SharesLowerTheCostOfWhatIsHeld) {

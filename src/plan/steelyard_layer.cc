@@ -48,6 +48,7 @@ void LayerPlanner::Prepare(const LayerShape& shape, const Topology& topology) {
   static_assert(kHedgeCaps.size() <= kMaxExtraBins);
   SetNumBins(shape.num_bins + kMaxExtraBins);
   SetNumBins(shape.num_bins);
+  cost_.Prepare(shape_, topology);
 }
 
 double LayerPlanner::PriceOfMove(double price, const Topology& topology, int num_experts) {
@@ -60,7 +61,6 @@ void LayerPlanner::SetNumBins(int num_bins) {
   shape_.num_bins = num_bins;
   state_.Prepare(shape_);
   binwise_.Prepare(shape_);
-  cost_.Prepare(shape_, *topology_);
 }
 
 Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_t> slot_to_expert) {
@@ -79,7 +79,10 @@ Result<LayerDecision> LayerPlanner::Plan(const LayerTask& task, std::span<int32_
   is_weighted_ = task.split == SplitRule::kWeighted && shape_.num_bins == 1 && !is_costed_ &&
                  shape_.num_live_slots() > shape_.num_experts;
   weighted_.Begin(fitter_);
-  if (is_costed_) cost_.Begin(task.bins, task.bin_tokens, task.cost);
+  if (is_costed_) {
+    cost_.Prepare(shape_, *topology_);
+    cost_.Begin(task.bins, task.bin_weights, task.cost);
+  }
   if (limiting_ != nullptr) ledger_.Begin(*task.limits, task.in_force);
   const bool has_load = state_.SetLoads(task.bins);
   STEELYARD_RETURN_IF_ERROR(
@@ -115,9 +118,9 @@ void LayerPlanner::ComputeBound(SplitRule split) {
 
 LayerDecision LayerPlanner::PlanFitted(const LayerTask& task, std::span<int32_t> slot_to_expert) {
   ComputeBound(task.split);
-  double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // The bound is one of tokens: with another cost there is no certificate but the level itself.
-  if (is_costed_) settled_at = lower_bound_ = LayerState::kMeanLoad;
+  if (is_costed_) lower_bound_ = LayerState::kMeanLoad;
+  const double settled_at = lower_bound_ + task.gate * LayerState::kMeanLoad;
   // More than one move costs is lost on no imbalance there is: the largest is num_ranks.
   const double price = PriceOfMove(task.price, *topology_, shape_.num_experts);
   price_ = LayerState::Whole(LayerState::kMeanLoad * std::min(price, 1.0 * shape_.num_ranks));

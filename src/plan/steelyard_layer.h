@@ -33,8 +33,9 @@ struct LayerTask {
   double price = 0.0;         // the imbalance that moving every slot must buy
   double gate = 0.0;          // within this of the lower bound nothing changes
   SplitRule split = SplitRule::kEven;
-  RankCost cost = {};                  // other than tokens only with an even split
-  double bin_tokens = 0.0;             // of a bin as it will be; needed for such a cost
+  RankCost cost = {};  // other than tokens: searched for an even split
+  // How many bins, as they will be, each of `bins` stands for: [num_bins], needed for such a cost.
+  std::span<const double> bin_weights = {};
   const MoveLimits* limits = nullptr;  // null: none
   int max_replaced = INT_MAX;          // duplicates that may be replaced
   LayerCurve* curve = nullptr;         // receives what the layer could buy; needs limits

@@ -45,7 +45,7 @@ class SteelyardPolicy : public Policy {
     }
     std::vector<double> shares;
     if (input.options.split == SplitRule::kWeighted) shares.resize(slot_to_expert.size());
-    FinishLayers(current, context, slot_to_expert, shares);
+    FinishLayers(input, context, slot_to_expert, shares);
     STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
     const bool may_keep_duplicates = input.options.limits.any() && current.CountDuplicates() > 0;
     STEELYARD_ASSIGN_OR_RETURN(
@@ -53,10 +53,6 @@ class SteelyardPolicy : public Policy {
         Placement::Create(topology_, current.num_experts(), std::move(slot_to_expert),
                           may_keep_duplicates ? DuplicateRule::kAllow : DuplicateRule::kRefuse,
                           std::move(shares)));
-    if (placement.has_shares()) {
-      STEELYARD_ASSIGN_OR_RETURN(placement, builder_.WithShares(input, placement, context));
-      choice_.KeepShares(placement);
-    }
     PolicyState next = choice_.Remember(current);
     STEELYARD_ASSIGN_OR_RETURN(
         Plan plan, builder_.Build(input, std::move(placement), decisions_, next, context));
@@ -120,7 +116,7 @@ class SteelyardPolicy : public Policy {
     if (HasBudget(input.options.limits)) curves_.resize(num_layers);
     context.executor->Run(num_layers, [&](int layer_idx, int worker_idx) {
       if (!CheckNotCancelled(context).ok()) return;
-      statuses_[layer_idx] = PlanLayer(input, layer_idx, workers_[worker_idx],
+      statuses_[layer_idx] = PlanLayer(input, layer_idx, worker_idx,
                                        slot_to_expert.subspan(layer_idx * num_slots, num_slots));
     });
     STEELYARD_RETURN_IF_ERROR(CheckNotCancelled(context));
@@ -202,8 +198,9 @@ class SteelyardPolicy : public Policy {
   }
 
   // Where plans are kept, on every candidate's forecast; else on the best one's alone.
-  Status PlanLayer(const PlanInput& input, int layer_idx, Worker& worker,
+  Status PlanLayer(const PlanInput& input, int layer_idx, int worker_idx,
                    std::span<int32_t> slot_to_expert) {
+    Worker& worker = workers_[worker_idx];
     worker.forecaster.Read(input.history, bins_, layer_idx);
     const int best = choice_.best(layer_idx);
     const int num_candidates =
@@ -215,7 +212,9 @@ class SteelyardPolicy : public Policy {
                                  PlanOn(input, layer_idx, k, worker, plan));
       choice_.Promise(layer_idx, k, decision.gain);
       const std::span<double> shares = choice_.shares(layer_idx, k);
-      if (!shares.empty()) worker.solver.Solve(worker.loads, plan, topology_, shares);
+      if (shares.empty()) continue;
+      worker.solver.Solve(worker.loads, plan, topology_, shares);
+      builder_.ChooseShares(input, layer_idx, plan, worker_idx, shares);
     }
     STEELYARD_ASSIGN_OR_RETURN(decisions_[layer_idx],
                                PlanOn(input, layer_idx, best, worker, slot_to_expert));
@@ -245,7 +244,7 @@ class SteelyardPolicy : public Policy {
         .gate = options.gate,
         .split = options.split,
         .cost = options.rank_cost,
-        .bin_tokens = TokensOfBin(input, layer_idx, worker),
+        .bin_weights = worker.forecaster.row_weights(),
         .limits = options.limits.any() ? &options.limits : nullptr,
         .max_replaced = max_replaced_[layer_idx],
         .curve = is_best && HasBudget(options.limits) ? &curves_[layer_idx] : nullptr};
@@ -279,9 +278,9 @@ class SteelyardPolicy : public Policy {
       return false;
     }
     const std::span<const int32_t> current = input.current->slot_to_expert(layer_idx);
-    const double bin_tokens = TokensOfBin(input, layer_idx, worker);
     const auto level = [&](std::span<const int32_t> slots, std::span<const double> shares) {
-      return CostImbalance(rows, slots, shares, topology_, cost, worker.score, bin_tokens);
+      return CostImbalance(rows, slots, shares, topology_, cost, worker.score,
+                           worker.forecaster.row_weights());
     };
     // With the shares that are best for all bins together, or with an even split.
     const auto least_level = [&](std::span<const int32_t> slots) {
@@ -316,17 +315,6 @@ class SteelyardPolicy : public Policy {
     return true;
   }
 
-  /// The mean over the bins of the last window; 0 where nothing depends on it.
-  static double TokensOfBin(const PlanInput& input, int layer_idx, Worker& worker) {
-    if (input.options.rank_cost.is_tokens()) return 0.0;
-    const LoadWindow& window = input.history.back();
-    const Span2<double> bins(worker.bins, window.shape().num_bins, window.shape().num_experts);
-    ReadLayerBins(window, layer_idx, bins);
-    double sum = 0.0;
-    for (const double tokens : bins.flat()) sum += tokens;
-    return sum / window.shape().num_bins;
-  }
-
   /// Of the forecast that a layer is planned on, all bins together.
   std::span<double> PlannedLoads(int layer_idx) {
     const size_t num_experts = shape_.num_experts;
@@ -335,8 +323,9 @@ class SteelyardPolicy : public Policy {
 
   /// Fits shares, [num_layers, num_slots], to what the layers are planned on, where there are any,
   /// and gives the plan to the choice.
-  void FinishLayers(const Placement& current, const PlanContext& context,
+  void FinishLayers(const PlanInput& input, const PlanContext& context,
                     std::span<const int32_t> slot_to_expert, std::span<double> shares) {
+    const Placement& current = *input.current;
     const size_t num_slots = topology_.num_slots();
     const int num_candidates = static_cast<int>(choice_.candidates().size());
     context.executor->Run(current.num_layers(), [&](int layer_idx, int worker_idx) {
@@ -348,14 +337,18 @@ class SteelyardPolicy : public Policy {
       if (!shares.empty()) {
         of_layer = shares.subspan(layer_idx * num_slots, num_slots);
         solver.Solve(PlannedLoads(layer_idx), slots, topology_, of_layer);
+        builder_.ChooseShares(input, layer_idx, slots, worker_idx, of_layer);
       }
       if (!choice_.keeps_plans()) return;
       const int best = choice_.best(layer_idx);
       std::copy(slots.begin(), slots.end(), choice_.plan(layer_idx, best).begin());
       choice_.Promise(layer_idx, best, decisions_[layer_idx].gain);
       if (of_layer.empty()) return;
-      solver.Solve(PlannedLoads(layer_idx), current.slot_to_expert(layer_idx), topology_,
-                   choice_.shares(layer_idx, num_candidates));
+      std::copy(of_layer.begin(), of_layer.end(), choice_.shares(layer_idx, best).begin());
+      const std::span<const int32_t> in_force = current.slot_to_expert(layer_idx);
+      const std::span<double> kept = choice_.shares(layer_idx, num_candidates);
+      solver.Solve(PlannedLoads(layer_idx), in_force, topology_, kept);
+      builder_.ChooseShares(input, layer_idx, in_force, worker_idx, kept);
     });
   }
 

@@ -140,8 +140,9 @@ Instance RandomInstance(uint64_t seed) {
   if (kind == 2 || kind == 4) {
     instance.options.rank_cost = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
   }
-  if (kind == 3 || kind == 5)
+  if (kind == 3 || kind == 5) {
     instance.options.rank_cost = {.a = 50.0, .b = 800.0, .c = 100.0, .d = 1.0};
+  }
   return instance;
 }
 
