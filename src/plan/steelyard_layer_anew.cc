@@ -45,6 +45,7 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
   ledger_.Assign(fitted_);
   state_.Assign(fitted_);
   RepairFitted(task, settled_at);
+  BindingLimit limit = limit_;
   state_.WriteSlots(fitted_, repaired_);
   if (fitter_.kept_duplicates().empty()) {
     state_.Assign(fitted_);
@@ -58,9 +59,10 @@ bool LayerPlanner::PlanFromScratch(const LayerTask& task, double settled_at) {
         scratch_moves_ = ledger_.moves();
         return true;
       }
-      limit_ = ledger_.blocked();
+      limit = ledger_.blocked();
     }
   }
+  limit_ = limit;
   state_.Assign(repaired_);
   return false;
 }

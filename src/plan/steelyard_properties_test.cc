@@ -312,6 +312,14 @@ TEST(SteelyardProperties, HoldForAnyRanksAndLimits) {
   EXPECT_GT(counts.refused, 0);
 }
 
+// A limit on moves to a rank stopped the repair, and nothing from scratch was better: the plan said
+// that no limit was in the way.
+TEST(SteelyardProperties, HoldForAnInstanceThatBrokeThem) {
+  Counts counts;
+  CheckInstance(21524, counts);
+  EXPECT_EQ(counts.limited, 1);
+}
+
 TEST(SteelyardProperties, AnyNumberOfThreadsMakesTheSamePlan) {
   const std::unique_ptr<Executor> two = Executor::Threads(2);
   const std::unique_ptr<Executor> eight = Executor::Threads(8);
