@@ -132,40 +132,45 @@ void Forecaster::AddBin(int bin, double weight, std::span<double> row) const {
 // Rows are added from the newest to the oldest; row 0 is the last that was.
 void Forecaster::AddRow() {
   ++num_rows_;
-  const std::span<double> row = Row(0);
-  std::fill(row.begin(), row.end(), 0.0);
+  std::fill(Row(0).begin(), Row(0).end(), 0.0);
+  row_tokens_[PlaceOf(0)] = 0.0;
+  row_weights_[PlaceOf(0)] = 0.0;
 }
 
 std::span<double> Forecaster::Row(int row) {
-  return std::span(rows_).subspan(static_cast<size_t>(kMaxRows - num_rows_ + row) * num_experts_,
-                                  num_experts_);
+  return std::span(rows_).subspan(PlaceOf(row) * num_experts_, num_experts_);
 }
 
-// A row of its own, as long as there are any; then the one whose experts it resembles most. What
-// is hot together stays together, where neighbours in time may be of two kinds of traffic.
+// Into a row of its own, as long as there are any; then into the one whose experts it resembles
+// most. What is hot together stays together, where neighbours in time may be of two kinds of
+// traffic.
 void Forecaster::AddScenario(int bin, double weight) {
-  if (num_rows_ < kMaxRows) {
-    AddRow();
-    AddBin(bin, weight, Row(0));
-    row_tokens_[kMaxRows - num_rows_] = Tokens(Row(0));
-    row_weights_[kMaxRows - num_rows_] = weight;
-    return;
-  }
   std::fill(bin_.begin(), bin_.end(), 0.0);
   AddBin(bin, weight, bin_);
   const double tokens = Tokens(bin_);
   int nearest = 0;
+  if (num_rows_ < kMaxRows) {
+    AddRow();
+  } else {
+    nearest = NearestRow(tokens);
+  }
+  const std::span<double> row = Row(nearest);
+  for (int e = 0; e < num_experts_; ++e) row[e] += bin_[e];
+  row_tokens_[PlaceOf(nearest)] += tokens;
+  row_weights_[PlaceOf(nearest)] += weight;
+}
+
+// To `bin_`, which has so many tokens.
+int Forecaster::NearestRow(double tokens) {
+  int nearest = 0;
   double least = 2.0;
-  for (int row = 0; row < kMaxRows; ++row) {
-    const double distance = TotalVariation(bin_, tokens, Row(row), row_tokens_[row]);
+  for (int row = 0; row < num_rows_; ++row) {
+    const double distance = TotalVariation(bin_, tokens, Row(row), row_tokens_[PlaceOf(row)]);
     if (distance >= least) continue;
     nearest = row;
     least = distance;
   }
-  const std::span<double> row = Row(nearest);
-  for (int e = 0; e < num_experts_; ++e) row[e] += bin_[e];
-  row_tokens_[nearest] += tokens;
-  row_weights_[nearest] += weight;
+  return nearest;
 }
 
 Span2<const double> Forecaster::Forecast(Predictor predictor, double recency) {
@@ -249,11 +254,9 @@ void Forecaster::Phases() {
     }
     for (double& load : profile) load *= traffic / tokens;
     const Window& last = windows_.back();
-    row_weights_[kMaxRows - num_rows_] = last.num_bins * traffic / last.tokens;
+    row_weights_[PlaceOf(0)] = last.num_bins * traffic / last.tokens;
   }
-  if (num_rows_ > 0) return;
-  AddRow();
-  row_weights_.back() = 0.0;
+  if (num_rows_ == 0) AddRow();
 }
 
 }  // namespace steelyard

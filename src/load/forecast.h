@@ -4,6 +4,7 @@
 // allocates for histories up to that size.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -42,7 +43,7 @@ class Forecaster {
   Span2<const double> Forecast(Predictor predictor, double recency);
   /// Of the last Forecast(): how many bins, counted by their weight, each row sums, [rows].
   std::span<const double> row_weights() const {
-    return std::span(row_weights_).subspan(kMaxRows - num_rows_);
+    return std::span(row_weights_).subspan(PlaceOf(0));
   }
 
  private:
@@ -59,8 +60,10 @@ class Forecaster {
   std::span<const double> SumOfWindow(int window_idx) const;
   void AddBin(int bin, double weight, std::span<double> row) const;
   void AddRow();
+  size_t PlaceOf(int row) const { return static_cast<size_t>(kMaxRows - num_rows_ + row); }
   std::span<double> Row(int row);
   void AddScenario(int bin, double weight);
+  int NearestRow(double tokens);
   void Recency(double recency);
   void Windows(int num_windows, double decay);
   void Phases();

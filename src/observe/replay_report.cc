@@ -114,18 +114,16 @@ ReportTable PolicyTable(const ReplayReport& report) {
   ReportTable table{{"policy", "plan", "next", "next p95", "first moves", "moves", "moves/cycle",
                      "plan ms", "duplicates"},
                     {}};
+  const auto expert_bytes = static_cast<double>(report.setup.expert_bytes);
+  if (expert_bytes > 0.0) table.header.emplace_back("MB/cycle");
   for (const PolicyReplay& replay : report.policies) {
     table.rows.push_back({replay.policy, Number(replay.imbalance_plan, 4),
                           Number(replay.imbalance_next, 4), Number(replay.imbalance_next_p95, 4),
                           std::to_string(replay.first_moves), std::to_string(replay.moves),
                           Number(replay.moves_per_cycle, 1), Number(replay.plan_ms, 2),
                           std::to_string(replay.duplicates)});
-  }
-  const auto expert_bytes = static_cast<double>(report.setup.expert_bytes);
-  if (expert_bytes > 0.0) {
-    table.header.emplace_back("MB/cycle");
-    for (size_t i = 0; i < table.rows.size(); ++i) {
-      table.rows[i].push_back(Number(report.policies[i].moves_per_cycle * expert_bytes / 1e6, 1));
+    if (expert_bytes > 0.0) {
+      table.rows.back().push_back(Number(replay.moves_per_cycle * expert_bytes / 1e6, 1));
     }
   }
   return table;

@@ -170,7 +170,6 @@ double Imbalance(Span2<const double> bins, std::span<const int32_t> slot_to_expe
       largest = std::max(largest, rank_load / topology.speed(rank));
     }
     const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
-    if (weight == 0.0) continue;
     sum_max += weight * largest;
     sum_mean += weight * (Sum(loads) / total_speed);
   }
@@ -190,6 +189,7 @@ double CostImbalance(Span2<const double> bins, std::span<const int32_t> slot_to_
     const std::span<const double> loads = bins.row(t);
     const double all_tokens = Sum(loads);
     const double weight = bin_weights.empty() ? 1.0 : bin_weights[t];
+    if (weight == 0.0) continue;
     double largest = 0.0;
     for (int rank = 0; rank < topology.num_ranks(); ++rank) {
       if (topology.is_dead(rank)) continue;

@@ -11,13 +11,15 @@ namespace {
 constexpr RankCost kActive = {.a = 0.0, .b = 1.0, .c = 0.0, .d = 0.0};
 
 Result<Plan> PlanCosted(const std::vector<double>& loads, const Topology& topology,
-                        const std::vector<int32_t>& slots, const PlanOptions& options) {
-  const auto num_experts = static_cast<int>(loads.size());
+                        const std::vector<int32_t>& slots, const PlanOptions& options,
+                        int num_bins = 1) {
+  const auto num_experts = static_cast<int>(loads.size()) / num_bins;
   const Placement current =
       Placement::Create(topology, num_experts, slots, DuplicateRule::kRefuse).value();
   const LoadWindow window =
       LoadWindow::Create(
-          {.num_bins = 1, .num_phases = 1, .num_layers = 1, .num_experts = num_experts}, loads)
+          {.num_bins = num_bins, .num_phases = 1, .num_layers = 1, .num_experts = num_experts},
+          loads)
           .value();
   PolicyState state;
   return MakePolicy("steelyard")
@@ -56,7 +58,6 @@ TEST(CostedPlan, IdleBinsChangeNothing) {
   const std::vector<double> busy = {310, 40, 90, 150, 20, 60, 240, 80, 30, 110, 50, 70};
   const Topology topology = Topology::Create(4, 4).value();
   const std::vector<int32_t> slots = {1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3};
-  const Placement current = Placement::Create(topology, 12, slots, DuplicateRule::kRefuse).value();
   for (const SplitRule split : {SplitRule::kEven, SplitRule::kWeighted}) {
     const PlanOptions options = {.price = 0.0,
                                  .predictor = Predictor::kLast,
@@ -64,13 +65,7 @@ TEST(CostedPlan, IdleBinsChangeNothing) {
                                  .rank_cost = {.a = 0.0, .b = 60.0, .c = 0.0, .d = 2.0}};
     std::vector<double> loads(36, 0.0);
     loads.insert(loads.end(), busy.begin(), busy.end());
-    const LoadWindow window = LoadWindow::Create({4, 1, 1, 12}, loads).value();
-    PolicyState state;
-    const Result<Plan> beside_idle =
-        MakePolicy("steelyard")
-            .value()
-            ->MakePlan({.current = &current, .history = {&window, 1}, .options = options}, state,
-                       {});
+    const Result<Plan> beside_idle = PlanCosted(loads, topology, slots, options, 4);
     const Result<Plan> alone = PlanCosted(busy, topology, slots, options);
     ASSERT_TRUE(alone.ok() && beside_idle.ok());
     EXPECT_GT(alone->moves, 0);
