@@ -60,7 +60,7 @@ class Forecaster {
   std::span<const double> SumOfWindow(int window_idx) const;
   void AddBin(int bin, double weight, std::span<double> row) const;
   void AddRow();
-  size_t PlaceOf(int row) const { return static_cast<size_t>(kMaxRows - num_rows_ + row); }
+  size_t PlaceOf(int row) const { return static_cast<size_t>(kMaxRows - num_rows_) + row; }
   std::span<double> Row(int row);
   void AddScenario(int bin, double weight);
   int NearestRow(double tokens);
